@@ -1,0 +1,88 @@
+# Portbind. `make` alone says what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+# hack/setup puts a Go here when the machine has none that is new enough.
+export PATH := $(CURDIR)/.cache/go/bin:$(PATH)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+IMAGE ?= portbind-csi:$(VERSION)
+FUZZTIME ?= 10s
+export LAB_CMD
+LAB_FLAGS := -tags lab -exec $(CURDIR)/hack/lab/run -count=1 -v
+
+.PHONY: help
+help: ## What there is to make
+	@echo 'Portbind: CSI driver for multipath iSCSI over bound NICs. Targets:'
+	@echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r target text; \
+	  do printf '  %-12s %s\n' "$$target" "$$text"; done
+	@echo
+	@echo 'As root, on Debian 12 or later. What is missing on the machine gets installed (hack/setup, hack/lab/setup).'
+
+.PHONY: setup
+setup:
+	@hack/setup
+
+.PHONY: build
+build: setup ## Static binaries of every command into bin/
+	@. hack/lib.sh; stage 'binaries in bin/' env $(GO_BUILD) -o bin/ ./cmd/...; finish build
+
+.PHONY: demo
+demo: setup ## Show the main job on a real kernel: bound paths, a NIC cut under writes, what other set-ups do
+	@hack/lab/setup
+	@go test $(LAB_FLAGS) -timeout 30m -run TestDemo ./test/demo/...
+
+.PHONY: test
+test: setup ## Everything: unit and contract tests with the race detector, then all lab scenarios (RUN=, PKGS=)
+	@hack/test unit lab
+
+.PHONY: test-unit
+test-unit: setup ## Unit and contract tests with the race detector (RUN=, PKGS=)
+	@hack/test unit
+
+.PHONY: test-lab
+test-lab: setup ## Lab scenarios on a real kernel (RUN=, PKGS=; LAB=qemu or host for other kernels)
+	@hack/test lab
+
+.PHONY: verify
+verify: setup ## Linters, formatting, generated code, modules, shell scripts, spelling, links of the documentation
+	@hack/verify
+
+.PHONY: fuzz
+fuzz: setup ## Each fuzz target for FUZZTIME=10s
+	@FUZZTIME=$(FUZZTIME) hack/fuzz
+
+.PHONY: bench
+bench: setup ## Benchmarks in the lab, against the bare sequence of commands in the same run
+	@hack/lab/setup
+	@go test $(LAB_FLAGS) -timeout 60m ./test/bench/...
+
+.PHONY: lab
+lab: setup ## A shell in a guest of the lab, or LAB_CMD='...' in it
+	@hack/lab/setup
+	@if [ -n "$${LAB_CMD:-}" ]; then hack/lab/run /bin/bash -c "$$LAB_CMD"; else hack/lab/run /bin/bash -i; fi
+
+.PHONY: cover
+cover: setup ## Coverage of the unit tests, in artefacts/cover.html
+	@mkdir -p artefacts
+	@go test -coverprofile=artefacts/cover.out ./pkg/... >/dev/null
+	@go tool cover -html=artefacts/cover.out -o artefacts/cover.html
+	@go tool cover -func=artefacts/cover.out | tail -n 1
+
+.PHONY: proto
+proto: setup ## Generate pkg/targetapi from its .proto
+	@. hack/lib.sh; stage 'code from .proto files' hack/proto; finish proto
+
+.PHONY: image
+image: ## Container image of portbind-csi (needs docker or podman; IMAGE=)
+	@engine=$$(command -v docker || command -v podman) || { echo 'image: neither docker nor podman here' >&2; exit 1; }; \
+	"$$engine" build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+.PHONY: clean
+clean: ## Remove bin/ and artefacts/ (tools and toolchain stay in .cache/)
+	@rm -rf bin artefacts
