@@ -1,0 +1,37 @@
+package sysfs
+
+import (
+	"errors"
+	"path/filepath"
+)
+
+// NIC is what sysfs says about a network device of our own network namespace.
+type NIC struct {
+	Name string
+	// Carrier says that there is a link; false while the device is down.
+	Carrier bool
+	// OperState is the RFC 2863 state: "up", "down", "lowerlayerdown", "unknown", ...
+	OperState string
+	MTU       int
+	// SpeedMbps is 0 when unknown.
+	SpeedMbps int
+	// RxBytes and TxBytes count since the device was made.
+	RxBytes, TxBytes uint64
+}
+
+// NIC reads one: ErrGone when there is none.
+func (f FS) NIC(name string) (NIC, error) {
+	if name == "" || name != filepath.Base(name) {
+		return NIC{}, &Error{Op: "read", Path: f.path("class", "net"), Err: errors.Join(ErrGone, errors.New("bad name"))}
+	}
+	r := reader{fs: f, dir: filepath.Join("class", "net", name)}
+	return NIC{
+		Name:      name,
+		OperState: r.text("operstate"),
+		MTU:       int(r.number("mtu")),
+		Carrier:   r.optional("carrier") == "1", // EINVAL while the device is down
+		SpeedMbps: max(0, atoi(r.optional("speed"))),
+		RxBytes:   uint64(max(0, r.number("statistics/rx_bytes"))),
+		TxBytes:   uint64(max(0, r.number("statistics/tx_bytes"))),
+	}, r.err
+}
