@@ -35,7 +35,7 @@ build: setup ## Static binaries of every command into bin/
 .PHONY: demo
 demo: setup ## Show the main job on a real kernel: bound paths, a NIC cut under writes, what other set-ups do
 	@hack/lab/setup
-	@go test $(LAB_FLAGS) -timeout 30m -run TestDemo ./test/demo/...
+	@LAB_TIMEOUT=30m go test $(LAB_FLAGS) -timeout 30m -run TestDemo ./test/demo/...
 
 .PHONY: test
 test: setup ## Everything: unit and contract tests with the race detector, then all lab scenarios (RUN=, PKGS=)
@@ -60,7 +60,7 @@ fuzz: setup ## Each fuzz target for FUZZTIME=10s
 .PHONY: bench
 bench: setup ## Benchmarks in the lab, against the bare sequence of commands in the same run
 	@hack/lab/setup
-	@go test $(LAB_FLAGS) -timeout 60m ./test/bench/...
+	@LAB_TIMEOUT=60m go test $(LAB_FLAGS) -timeout 60m ./test/bench/...
 
 .PHONY: lab
 lab: setup ## A shell in a guest of the lab, or LAB_CMD='...' in it
