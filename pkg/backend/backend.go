@@ -110,19 +110,22 @@ type Backend interface {
 	Capacity(ctx context.Context, pool string) (Capacity, error)
 
 	// CreateVolume makes a volume or returns the one of that name when it fits the request; ErrExists when it
-	// does not, ErrOutOfRange for sizes, ErrNotFound for the source or pool, ErrExhausted for a full pool.
+	// does not, ErrOutOfRange for sizes (less than the source's among them), ErrNotFound for the source or pool,
+	// ErrInvalid for a source in another pool, ErrExhausted for a full pool.
 	CreateVolume(ctx context.Context, req CreateVolume) (Volume, error)
 	// DeleteVolume succeeds when there is none. ErrInUse when it is published.
 	DeleteVolume(ctx context.Context, key Key) error
 	// Volume looks one up: ErrNotFound.
 	Volume(ctx context.Context, key Key) (Volume, error)
-	// ListVolumes gives at most max volumes (0: all) from token on (empty: the first), and the token of the next page.
+	// ListVolumes gives at most limit volumes (0: all), sorted by pool and name, from token on (empty: the first),
+	// and the token of the next page, empty at the end. ErrPageToken.
 	ListVolumes(ctx context.Context, limit int, token string) (volumes []Volume, next string, err error)
-	// ExpandVolume grows to at least required and at most limit (0: no limit) bytes; it never shrinks.
+	// ExpandVolume grows to at least required and at most limit (0: no limit) bytes; it never shrinks. ErrOutOfRange
+	// when that cannot be.
 	ExpandVolume(ctx context.Context, key Key, required, limit int64) (Volume, error)
 
 	// CreateSnapshot takes one, instantly; the snapshot lives on when its source is deleted. ErrExists when the
-	// name is that of a snapshot of another volume.
+	// name is that of a snapshot of another volume, ErrNotFound without the source.
 	CreateSnapshot(ctx context.Context, key Key, source Key) (Snapshot, error)
 	DeleteSnapshot(ctx context.Context, key Key) error
 	Snapshot(ctx context.Context, key Key) (Snapshot, error)
@@ -130,7 +133,8 @@ type Backend interface {
 	ListSnapshots(ctx context.Context, source *Key, limit int, token string) (snapshots []Snapshot, next string, err error)
 
 	// Publish makes the volume a LUN of one initiator; again: the same LUN. ErrInUse when it is published to
-	// others and not Shared.
+	// others and not Shared; ErrExists when it is published to this initiator with another ReadOnly; ErrExhausted
+	// when the initiator can have no more LUNs.
 	Publish(ctx context.Context, req Publish) (Export, error)
 	// Unpublish fences: after it returned nil nothing of that initiator (all when empty) can land on the volume.
 	Unpublish(ctx context.Context, key Key, initiator string) error

@@ -34,3 +34,13 @@ func parsePortal(field, s string) (netip.AddrPort, error) {
 	}
 	return portal, nil
 }
+
+// ParseNodeID checks a CSI node id, which is the node's initiator name. A harmless string of another form gives an
+// error that is ErrForeign: there is no such node.
+func ParseNodeID(s string) (string, error) {
+	name, err := ParseIQN("node_id", s)
+	if err != nil && s != "" && harmless(s) {
+		return "", foreign("node_id", s, iqnRule)
+	}
+	return name, err
+}

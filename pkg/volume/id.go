@@ -51,7 +51,7 @@ func ParseVolumeID(s string) (ID, error) { return parseID("volume_id", s) }
 func ParseSnapshotID(s string) (ID, error) {
 	id, err := parseID("snapshot_id", s)
 	if err == nil && id.IsStatic() {
-		return ID{}, foreign("snapshot_id", s)
+		return ID{}, foreign("snapshot_id", s, idForm)
 	}
 	return id, err
 }
@@ -71,11 +71,11 @@ func parseID(field, s string) (ID, error) {
 		validName(parts[1], MaxPoolName) && validName(parts[2], maxName):
 		return ID{Target: parts[0], Pool: parts[1], Name: parts[2]}, nil
 	}
-	return ID{}, foreign(field, s)
+	return ID{}, foreign(field, s, idForm)
 }
 
-func foreign(field, s string) error {
-	e := NewFieldError(field, s, idForm)
+func foreign(field, s, form string) error {
+	e := NewFieldError(field, s, form)
 	e.Err = ErrForeign
 	return e
 }
