@@ -1,0 +1,132 @@
+package multipath
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// pollEvery is for states of the kernel that no event announces.
+	pollEvery = 10 * time.Millisecond
+	// halfMade is how long somebody else's map may be without a table before it counts as left behind: libdevmapper
+	// creates, loads and resumes without a pause.
+	halfMade = time.Second
+)
+
+// Create makes the map of id over t's paths and returns it usable and held open: release the hold when multipathd has
+// adopted it, not before (see the package's comment). ErrExists when there is one; take it with Find then. When a
+// path is used by something else, ErrOpen.
+func (d *DM) Create(id string, t Table) (Info, *Hold, error) {
+	uuid := UUID(id)
+	devno, err := d.create(id, uuid)
+	if err != nil {
+		return Info{}, nil, err
+	}
+	info := Info{Name: id, UUID: uuid, Devno: devno}
+	hold, err := d.Hold(info)
+	if err == nil {
+		err = d.activate(uuid, t, udevNoKpartx)
+	}
+	if err != nil {
+		hold.Release()
+		// Ours and never usable; whatever hinders its removal, the next attach finds it without a table.
+		return Info{}, nil, errors.Join(err, ignoreGone(d.Remove(uuid)))
+	}
+	info, err = d.Find(uuid)
+	return info, hold, err
+}
+
+func (d *DM) activate(uuid string, t Table, flags uint32) error {
+	if err := d.load(uuid, target{length: t.Sectors, kind: targetKind, params: t.params()}); err != nil {
+		return err
+	}
+	return d.resume(uuid, flags)
+}
+
+// Reload gives a live map another table without interrupting its I/O.
+func (d *DM) Reload(uuid string, t Table) error {
+	err := d.activate(uuid, t, udevReload|udevNoKpartx)
+	if err == nil {
+		return nil
+	}
+	// A table that cannot be loaded must not lie there for the next resume.
+	return errors.Join(err, ignoreGone(d.clear(uuid)))
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Settle returns the map once it is usable: when its creator is between create and the first table, it waits for the
+// table. A map that stays without one was left behind: it is removed, and the answer is ErrNotFound.
+func (d *DM) Settle(ctx context.Context, uuid string) (Info, error) {
+	deadline := time.Now().Add(halfMade)
+	for {
+		info, err := d.Find(uuid)
+		if err != nil || (info.Live && !info.Suspended) {
+			return info, err
+		}
+		if !info.Live && time.Now().After(deadline) {
+			return Info{}, errors.Join(&Error{Op: "find", On: uuid, Err: ErrNotFound}, ignoreGone(d.Remove(uuid)))
+		}
+		if err := pause(ctx); err != nil {
+			return Info{}, &Error{Op: "wait for the table of", On: uuid, Err: err}
+		}
+	}
+}
+
+// RemoveUnused removes the map. It waits, while ctx lasts and at most patience, for programs that merely have it open,
+// such as udev's probes; for one that a mount or another map has claimed it does not wait. ErrOpen then. A map that is
+// not there is no error.
+func (d *DM) RemoveUnused(ctx context.Context, uuid string, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := d.Remove(uuid)
+		if !errors.Is(err, ErrOpen) {
+			return ignoreGone(err)
+		}
+		info, findErr := d.Find(uuid)
+		if findErr != nil {
+			return ignoreGone(findErr)
+		}
+		if claimed, _ := d.Claimed(info); claimed || time.Now().After(deadline) {
+			return err
+		}
+		if pause(ctx) != nil {
+			return fmt.Errorf("%w (%w)", err, ctx.Err())
+		}
+	}
+}
+
+func pause(ctx context.Context) error {
+	t := time.NewTimer(pollEvery)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// FailIO makes I/O of a map without usable paths fail instead of wait. multipathd may turn waiting on again when a path
+// changes; Client.DisableQueueing makes it last.
+func (d *DM) FailIO(uuid string) error {
+	t, err := d.Table(uuid)
+	if err != nil || !t.Queue {
+		return err
+	}
+	return d.Message(uuid, "fail_if_no_path")
+}
+
+// Covers says whether the table has all of these paths.
+func (t Table) Covers(paths []Devno) bool {
+	have := t.Paths()
+	return !slices.ContainsFunc(paths, func(p Devno) bool { return !slices.Contains(have, p) })
+}
