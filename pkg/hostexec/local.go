@@ -54,7 +54,7 @@ func (l *Local) Run(ctx context.Context, stdin []byte, name string, args ...stri
 	stderr := &boundedBuffer{limit: maxStderr}
 	var cmd *exec.Cmd
 	err := l.InHost(func() error {
-		path, err := lookPath(name)
+		path, err := LookPath(name)
 		if err != nil {
 			return err
 		}
@@ -108,8 +108,9 @@ func command(ctx context.Context, path string, args []string) *exec.Cmd {
 	return cmd
 }
 
-// lookPath finds a program in searchPath; a name with a slash is taken as it is.
-func lookPath(name string) (string, error) {
+// LookPath finds a program in the standard system directories, in the mount namespace that it is called in; a name with
+// a slash is taken as it is. exec.ErrNotFound when there is none.
+func LookPath(name string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
 	}

@@ -1,0 +1,172 @@
+package iscsi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Login opens the session of a node record. It returns when the target accepted it, or with an error that wraps one of
+// ErrAuth, ErrUnreachable, ErrTimeout, ErrRefused, ErrNotReady, ErrNoRecord. Success, too, when the session exists
+// already; its state is then whatever it is. When ctx ends, iscsid finishes the attempt by itself. One program is
+// started; logins to different portals and interfaces may run at once.
+func (c *Client) Login(ctx context.Context, id NodeID) error {
+	if err := checkID(id); err != nil {
+		return wrap("login", id, err)
+	}
+	_, err := c.host.Run(ctx, nil, "iscsiadm", "-m", "node", "-T", id.Target, "-p", id.Portal.String(),
+		"-I", IfaceName(id.Interface), "--login")
+	if err != nil && exitCode(err) != exitSessionExists {
+		return wrap("login", id, classify(err))
+	}
+	return wrap("settle node record", id, c.settle(id))
+}
+
+// settle moves the record to the directory of the portal group tag that the target gave at login: after a restart
+// iscsid looks there for the timers of the session.
+func (c *Client) settle(id NodeID) error {
+	s, err := c.findSession(id)
+	if err != nil || s.tag == "" {
+		return err
+	}
+	tag, err := strconv.ParseUint(s.tag, 10, 16)
+	if err != nil {
+		return nil //nolint:nilerr // the kernel knows no tag
+	}
+	return c.inDB(func(root string) error {
+		files, err := nodeFiles(root, id)
+		if err != nil || len(files) == 0 {
+			return err
+		}
+		dir := filepath.Join(root, "nodes", id.Target, portalDir(id.Portal, int(tag)))
+		if filepath.Dir(files[0]) == dir {
+			return nil
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		if err := os.Rename(files[0], filepath.Join(dir, IfaceName(id.Interface))); err != nil {
+			return err
+		}
+		removeEmpty(filepath.Dir(files[0]))
+		return nil
+	})
+}
+
+// Logout closes a session by its number, after a check that the session of that number is the one of id; else it
+// touches nothing and the error wraps ErrNotOurs. Success when there is no such session any more. The caller sees to
+// it that no map needs the session: its disks vanish with it.
+func (c *Client) Logout(ctx context.Context, session int, id NodeID) error {
+	return wrap("logout", id, c.logout(ctx, session, id))
+}
+
+func (c *Client) logout(ctx context.Context, session int, id NodeID) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	s, err := c.readSession("session" + strconv.Itoa(session))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if s.iface != IfaceName(id.Interface) || s.target != id.Target || s.portal != id.Portal {
+		return fmt.Errorf("%w: session %d is of iface %q, target %q at %s", ErrNotOurs, session, s.iface, s.target, s.portal)
+	}
+	if err := c.restoreIface(id.Interface, s); err != nil {
+		return err
+	}
+	_, err = c.host.Run(ctx, nil, "iscsiadm", "-m", "session", "-r", strconv.Itoa(session), "--logout")
+	if code := exitCode(err); code == exitSessionNotFound || code == exitNoObjects {
+		return nil
+	}
+	if err != nil {
+		return classify(err)
+	}
+	return nil
+}
+
+// restoreIface writes an iface record that somebody deleted: without it iscsiadm refuses to log the session out.
+func (c *Client) restoreIface(iface string, s session) error {
+	return c.inDB(func(root string) error {
+		path := filepath.Join(root, "ifaces", IfaceName(iface))
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		data, err := ifaceRecord(Iface{Interface: iface, NIC: s.nic, Initiator: s.initiator})
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		return ensureFile(root, path, data)
+	})
+}
+
+// session is what identifies a session in the kernel.
+type session struct {
+	iface, target, tag, initiator, nic string
+	portal                             netip.AddrPort
+}
+
+// readSession reads sessionN; fs.ErrNotExist when there is none.
+func (c *Client) readSession(name string) (session, error) {
+	dir := filepath.Join(c.sys, "class", "iscsi_session", name)
+	target, err := attribute(dir, "targetname")
+	if err != nil {
+		return session{}, err
+	}
+	var s session
+	s.target = target
+	s.iface, _ = attribute(dir, "ifacename")
+	s.tag, _ = attribute(dir, "tpgt")
+	s.initiator, _ = attribute(dir, "initiatorname")
+	connection := filepath.Join(c.sys, "class", "iscsi_connection", "connection"+strings.TrimPrefix(name, "session")+":0")
+	address, _ := attribute(connection, "persistent_address")
+	port, _ := attribute(connection, "persistent_port")
+	s.portal = parseConnection(address, port)
+	hosts, _ := filepath.Glob(filepath.Join(dir, "device", "..", "iscsi_host", "host*"))
+	if len(hosts) == 1 {
+		s.nic, _ = attribute(hosts[0], "netdev")
+	}
+	return s, nil
+}
+
+// parseConnection gives the zero value for what is no address.
+func parseConnection(address, port string) netip.AddrPort {
+	addr, err := netip.ParseAddr(address)
+	n, errPort := strconv.ParseUint(port, 10, 16)
+	if err != nil || errPort != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n))
+}
+
+// findSession looks for the session of a record; the zero value when there is none.
+func (c *Client) findSession(id NodeID) (session, error) {
+	names, err := readDir(filepath.Join(c.sys, "class", "iscsi_session"))
+	if err != nil {
+		return session{}, err
+	}
+	for _, name := range names {
+		s, err := c.readSession(name)
+		if err == nil && s.target == id.Target && s.portal == id.Portal && s.iface == IfaceName(id.Interface) {
+			return s, nil
+		}
+	}
+	return session{}, nil
+}
+
+// attribute reads a sysfs file.
+func attribute(dir, name string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // names are the kernel's
+	return strings.TrimRight(string(data), "\n"), err
+}
