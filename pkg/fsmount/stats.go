@@ -1,0 +1,70 @@
+package fsmount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Usage is the state of a file system. Inodes are 0 where it has no fixed number (btrfs).
+type Usage struct {
+	TotalBytes, UsedBytes, AvailableBytes    int64
+	TotalInodes, UsedInodes, AvailableInodes int64
+}
+
+// Usage measures the file system at path.
+func (f *FS) Usage(path string) (Usage, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return Usage{}, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	unit := st.Frsize
+	return Usage{
+		TotalBytes: bytes64(st.Blocks, unit), AvailableBytes: bytes64(st.Bavail, unit),
+		UsedBytes:   bytes64(st.Blocks-min(st.Bfree, st.Blocks), unit),
+		TotalInodes: bytes64(st.Files, 1), AvailableInodes: bytes64(st.Ffree, 1),
+		UsedInodes: bytes64(st.Files-min(st.Ffree, st.Files), 1),
+	}, nil
+}
+
+// bytes64 is a count in units; the kernel's counters fit since sizes of files do.
+func bytes64(n uint64, unit int64) int64 { return int64(n) * unit } //nolint:gosec // see above
+
+// Broken says why the file system at p cannot be used any more, nil when it can: its device is gone, it shut itself
+// down, or it went read-only after an error (expected says that it should be).
+func (f *FS) Broken(p Point, readOnly bool) error {
+	if p.SuperReadOnly() && !readOnly {
+		return fmt.Errorf("%w: the kernel has made %s read-only after an error", ErrDamaged, p.Path)
+	}
+	if err := deviceGone(p); err != nil {
+		return err
+	}
+	// stat(2) of the root: an xfs that shut down says EIO, statfs(2) does not.
+	var st unix.Stat_t
+	err := unix.Stat(p.Path, &st)
+	if err == nil {
+		_, err = f.Usage(p.Path)
+	}
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOTCONN) {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, p.Path, err)
+	}
+	return err
+}
+
+// deviceGone says whether the device below a mount was removed: the mount stays, and fails.
+func deviceGone(p Point) error {
+	major, minor := p.Major, p.Minor
+	if p.FSType == Btrfs {
+		var err error
+		if major, minor, err = deviceNumber(p.Source); err != nil {
+			return fmt.Errorf("%w: the device %s of %s is gone", ErrDamaged, p.Source, p.Path)
+		}
+	}
+	path := fmt.Sprintf("/sys/dev/block/%d:%d", major, minor)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: the device %d:%d of %s is gone", ErrDamaged, major, minor, p.Path)
+	}
+	return nil
+}

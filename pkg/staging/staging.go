@@ -1,0 +1,278 @@
+// Package staging keeps what this node must remember of its volumes across a crash, an upgrade or a reboot: how each
+// one is staged (CSI gives NodeUnstageVolume no context), and notes that outlive that. One JSON file a volume, written
+// to a temporary file, synced and renamed, mode 0600; no secrets.
+package staging
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portbind/portbind/pkg/binding"
+)
+
+// version of the files. A newer one is refused rather than misread.
+const version = 1
+
+// ErrCorrupt is a file that cannot be understood; it names the file. Nothing is done to the volume until a person
+// has looked.
+var ErrCorrupt = errors.New("record is not readable")
+
+// Record says how one volume is, or is being, staged. It is written before anything is done and removed after
+// everything is undone.
+type Record struct {
+	VolumeID    string `json:"volumeID"`
+	StagingPath string `json:"stagingPath"`
+	// Usage is how the CO wants to use the volume.
+	Usage Usage `json:"usage"`
+	// Attachment is how the device is reached.
+	Attachment Attachment `json:"attachment"`
+	// Staged says that the stage was completed in the boot of that id; the kernel's state since is not implied.
+	Staged bool   `json:"staged"`
+	BootID string `json:"bootID"`
+	// Published are the publications by target path, written before the bind mount is made.
+	Published map[string]Publication `json:"published,omitempty"`
+}
+
+// Usage is the volume capability.
+type Usage struct {
+	Block        bool     `json:"block,omitempty"`
+	AccessMode   string   `json:"accessMode"`
+	ReadOnly     bool     `json:"readOnly,omitempty"`
+	FSType       string   `json:"fsType,omitempty"`
+	MountOptions []string `json:"mountOptions,omitempty"`
+}
+
+// Equal compares all of it.
+func (u Usage) Equal(v Usage) bool {
+	return u.Block == v.Block && u.AccessMode == v.AccessMode && u.ReadOnly == v.ReadOnly && u.FSType == v.FSType &&
+		slices.Equal(u.MountOptions, v.MountOptions)
+}
+
+// Attachment is an attach.Spec without its secrets.
+type Attachment struct {
+	Target     string           `json:"target"`
+	Portals    []netip.AddrPort `json:"portals"`
+	LUN        int              `json:"lun"`
+	WWID       string           `json:"wwid,omitempty"`
+	Interfaces []string         `json:"interfaces,omitempty"`
+	Pairing    binding.Pairing  `json:"pairing,omitempty"`
+	MinPaths   int              `json:"minPaths"`
+	Initiator  string           `json:"initiator"`
+}
+
+// Publication is one target path.
+type Publication struct {
+	ReadOnly bool `json:"readOnly,omitempty"`
+	// Usage as the CO gave it with the publication.
+	Usage Usage `json:"usage"`
+}
+
+// Note is what outlives the stage record.
+type Note struct {
+	VolumeID string `json:"volumeID"`
+	// WWID is what a volume reported whose owner did not say it; from then on it must report the same.
+	WWID string `json:"wwid,omitempty"`
+	// Formatting is set from just before mkfs is started until it is known to have succeeded.
+	Formatting *Formatting `json:"formatting,omitempty"`
+}
+
+// Formatting says that this node proved the device of that WWID blank and began to format it.
+type Formatting struct {
+	WWID   string `json:"wwid"`
+	FSType string `json:"fsType"`
+	// UUID of the file system that mkfs was told to make, 32 hexadecimal digits.
+	UUID string `json:"uuid"`
+}
+
+// Store is a directory of records. Methods are safe for concurrent use on different volumes.
+type Store struct{ dir string }
+
+const (
+	recordsDir = "volumes"
+	notesDir   = "notes"
+)
+
+// Open makes the directories as needed.
+func Open(dir string) (*Store, error) {
+	for _, sub := range []string{recordsDir, notesDir} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	return &Store{dir: dir}, nil
+}
+
+// Record returns the record of a volume, nil when there is none.
+func (s *Store) Record(volumeID string) (*Record, error) {
+	var r Record
+	ok, err := s.load(s.file(recordsDir, volumeID), &r)
+	if err != nil || !ok {
+		return nil, err //nolint:nilnil // no record is no error
+	}
+	return &r, r.check(volumeID)
+}
+
+// check refuses a file that belongs to another volume.
+func (r *Record) check(volumeID string) error {
+	if r.VolumeID != volumeID {
+		return fmt.Errorf("%w: record of %q names volume %q", ErrCorrupt, volumeID, r.VolumeID)
+	}
+	return nil
+}
+
+// Put writes the record durably.
+func (s *Store) Put(r *Record) error { return s.save(s.file(recordsDir, r.VolumeID), r) }
+
+// Delete removes the record of a volume; none is success.
+func (s *Store) Delete(volumeID string) error { return s.remove(s.file(recordsDir, volumeID)) }
+
+// Records returns all records. Those that cannot be read are reported in the error, beside the others.
+func (s *Store) Records() ([]*Record, error) {
+	dir := filepath.Join(s.dir, recordsDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []*Record
+	var errs []error
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".json" {
+			continue
+		}
+		var r Record
+		ok, err := s.load(filepath.Join(dir, e.Name()), &r)
+		if err != nil {
+			errs = append(errs, err)
+		} else if ok {
+			all = append(all, &r)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// Note returns the note of a volume, an empty one when there is none.
+func (s *Store) Note(volumeID string) (Note, error) {
+	n := Note{VolumeID: volumeID}
+	if _, err := s.load(s.file(notesDir, volumeID), &n); err != nil {
+		return Note{}, err
+	}
+	if n.VolumeID != volumeID {
+		return Note{}, fmt.Errorf("%w: note of %q names volume %q", ErrCorrupt, volumeID, n.VolumeID)
+	}
+	return n, nil
+}
+
+// PutNote writes the note durably; an empty one removes the file.
+func (s *Store) PutNote(n Note) error {
+	path := s.file(notesDir, n.VolumeID)
+	if n.WWID == "" && n.Formatting == nil {
+		return s.remove(path)
+	}
+	return s.save(path, n)
+}
+
+// file is the path for a volume: a readable part of the id, and a hash that makes it unique whatever the id holds.
+func (s *Store) file(sub, volumeID string) string {
+	const readable = 80
+	safe := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '_'
+	}, volumeID[:min(readable, len(volumeID))])
+	sum := sha256.Sum256([]byte(volumeID))
+	return filepath.Join(s.dir, sub, safe+"-"+hex.EncodeToString(sum[:8])+".json")
+}
+
+// envelope is what is in a file.
+type envelope struct {
+	Version int             `json:"version"`
+	Data    json.RawMessage `json:"data"`
+}
+
+// load reads a file; ok is false when there is none.
+func (s *Store) load(path string, into any) (ok bool, err error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var e envelope
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return false, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
+	}
+	if e.Version != version {
+		return false, fmt.Errorf("%w: %s: version %d, this program knows %d", ErrCorrupt, path, e.Version, version)
+	}
+	if err := json.Unmarshal(e.Data, into); err != nil {
+		return false, fmt.Errorf("%w: %s: %w", ErrCorrupt, path, err)
+	}
+	return true, nil
+}
+
+// save replaces a file such that after a crash, or a loss of power, the old or the new content is there.
+func (s *Store) save(path string, from any) error {
+	data, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	raw, err := json.MarshalIndent(envelope{Version: version, Data: data}, "", "  ")
+	if err != nil {
+		return err
+	}
+	temp := path + ".tmp"
+	if err := writeSynced(temp, raw); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// writeSynced writes a file of mode 0600 through to the disk.
+func writeSynced(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// remove deletes a file durably; none is success.
+func (s *Store) remove(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes renames and removals in a directory durable.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
