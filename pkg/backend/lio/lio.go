@@ -61,6 +61,8 @@ func newBackend(endpoint string, creds credentials.TransportCredentials, extra .
 			MinConnectTimeout: 5 * time.Second,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		// A storage host is never behind an HTTP proxy of the environment.
+		grpc.WithNoProxy(),
 	}
 	conn, err := grpc.NewClient(endpoint, append(options, extra...)...)
 	if err != nil {
