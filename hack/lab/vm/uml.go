@@ -1,0 +1,78 @@
+package vm
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portbind/portbind/hack/lab/guest"
+)
+
+// pipePair is the channel to a UML guest: what we write arrives on its first serial line and the other way round.
+type pipePair struct {
+	io.Reader
+	io.Writer
+}
+
+// prepareUML describes a User-Mode Linux process over our root file system, read-only by hostfs. The guest's first
+// process is this very program.
+func prepareUML(spec Spec) (transport, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return transport{}, fmt.Errorf("own path: %w", err)
+	}
+	c := guest.Config{Hostname: spec.Name, Channel: "/dev/ttyS0", Modules: spec.Modules}
+	for _, dir := range spec.Shared {
+		c.Mounts = append(c.Mounts, guest.Mount{Type: "hostfs", Path: dir})
+	}
+	args := []string{
+		"mem=" + spec.Mem, "umid=" + spec.Name, "uml_dir=" + spec.Scratch,
+		"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=" + self,
+		"con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3,fd:4", "console=tty0", "printk.time=1",
+	}
+	for i, disk := range spec.Disks {
+		args = append(args, fmt.Sprintf("ubd%c=%s", 'a'+i, disk))
+	}
+	for i, nic := range spec.NICs {
+		args = append(args, fmt.Sprintf("vec%d:transport=tap,ifname=%s,mac=%s", i, nic.Tap, nic.MAC))
+		c.NICs = append(c.NICs, guest.NIC{Kernel: fmt.Sprintf("vec%d", i), Name: nic.Name, Addr: nic.Addr})
+	}
+	config, err := writeConfig(spec, c)
+	if err != nil {
+		return transport{}, err
+	}
+	return umlProcess(append(args, guest.ConfigEnv+"="+config))
+}
+
+func umlProcess(args []string) (transport, error) {
+	inR, inW, err := os.Pipe()
+	if err != nil {
+		return transport{}, fmt.Errorf("guest channel: %w", err)
+	}
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		return transport{}, fmt.Errorf("guest channel: %w", err)
+	}
+	cmd := exec.Command("/proc/self/exe", append([]string{SuperviseArg, "linux.uml"}, args...)...) //nolint:gosec // what the lab is for
+	cmd.ExtraFiles = []*os.File{inR, outW}
+	return transport{cmd: cmd, channel: pipePair{outR, inW}, started: func() { _ = inR.Close(); _ = outW.Close() }}, nil
+}
+
+// SuperviseArg makes our program call Supervise.
+const SuperviseArg = "supervise"
+
+// Supervise is the first process of a guest's pid namespace: it runs the guest and, by ending with it, takes along the
+// helper processes that a killed UML leaves. UML cannot be the first process itself: after a panic it would ignore its
+// own SIGABRT and spin.
+func Supervise(argv []string) error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("no core dumps: %w", err)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // what the lab is for
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{os.NewFile(3, "in"), os.NewFile(4, "out")}
+	return cmd.Run()
+}
