@@ -18,6 +18,8 @@ import (
 type Prepare struct {
 	Device string
 	FSType string
+	// NeverFormat makes a device without a file system an error: a volume that is only read.
+	NeverFormat bool
 	// Began is the UUID that an earlier call gave to Begin when it was not followed by success, else nil.
 	Began *UUID
 	// Begin is called when the device was proven blank and before anything is written to it; it must store the
@@ -35,10 +37,14 @@ func (f *FS) Prepare(ctx context.Context, p Prepare) (Superblock, error) {
 	if err != nil {
 		return Superblock{}, err
 	}
-	if len(found) == 0 {
+	switch {
+	case len(found) > 0:
+		return expect(found, p)
+	case p.NeverFormat:
+		return Superblock{}, fmt.Errorf("%w: %s has no %s, and is not formatted since it is only read", ErrOtherFS, p.Device, p.FSType)
+	default:
 		return f.format(ctx, p)
 	}
-	return expect(found, p)
 }
 
 // Recognize reads a device's superblocks.

@@ -1,0 +1,148 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+
+	"github.com/portbind/portbind/pkg/attach"
+	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/fsmount"
+	"github.com/portbind/portbind/pkg/hostexec"
+	"github.com/portbind/portbind/pkg/staging"
+)
+
+// maxVolumes is what one target host gives to one initiator: LUNs 0 to 254.
+const maxVolumes = 255
+
+var (
+	// errIncompatible is a volume that is staged or published already, otherwise than asked for.
+	errIncompatible = errors.New("already there with other parameters")
+	// errNotStaged is a call that needs NodeStageVolume first.
+	errNotStaged = errors.New("volume is not staged here")
+	// errUnknownVolume is a volume, or a path of it, that this node has never heard of.
+	errUnknownVolume = errors.New("no such volume on this node")
+	// errOneTarget is a second publication where the access mode allows one.
+	errOneTarget = errors.New("access mode allows one target path")
+	// errPublished is an unstage before the last unpublish.
+	errPublished = errors.New("volume is still published")
+)
+
+// NodeRules are the codes of the errors that only the node service meets, for ServerConfig.Rules.
+func NodeRules() []CodeRule {
+	return []CodeRule{
+		{errIncompatible, codes.AlreadyExists},
+		{errNotStaged, codes.FailedPrecondition},
+		{errUnknownVolume, codes.NotFound},
+		{errOneTarget, codes.FailedPrecondition},
+		{errPublished, codes.FailedPrecondition},
+
+		{attach.ErrNotReady, codes.FailedPrecondition},
+		{attach.ErrInvalid, codes.InvalidArgument},
+		{attach.ErrAuth, codes.Unauthenticated},
+		{binding.ErrMissing, codes.FailedPrecondition},
+		{binding.ErrAmbiguous, codes.FailedPrecondition},
+		{binding.ErrShared, codes.FailedPrecondition},
+		{attach.ErrWWIDMismatch, codes.FailedPrecondition},
+		{attach.ErrInUse, codes.FailedPrecondition},
+		{attach.ErrForeign, codes.FailedPrecondition},
+		{attach.ErrSizeMismatch, codes.Unavailable},
+		{attach.ErrTooFewPaths, codes.Unavailable},
+		{attach.ErrNotFound, codes.FailedPrecondition},
+
+		{fsmount.ErrOption, codes.InvalidArgument},
+		{fsmount.ErrNotBlank, codes.FailedPrecondition},
+		{fsmount.ErrOtherFS, codes.FailedPrecondition},
+		{fsmount.ErrInUse, codes.FailedPrecondition},
+		{fsmount.ErrUnsupported, codes.FailedPrecondition},
+		{fsmount.ErrTarget, codes.FailedPrecondition},
+		{fsmount.ErrDamaged, codes.Internal},
+		{staging.ErrCorrupt, codes.Internal},
+	}
+}
+
+// Attacher makes a device of a LUN; *attach.Attacher does.
+type Attacher interface {
+	// Attach returns when the device has at least MinPaths paths, each of the right WWID. Again: what is there.
+	Attach(ctx context.Context, spec attach.Spec) (attach.Device, error)
+	// Detach takes the device of that WWID apart. None is success.
+	Detach(ctx context.Context, wwid string) error
+	// Resize makes the device as large as the target's volume.
+	Resize(ctx context.Context, wwid string) (attach.Device, error)
+	// Inspect describes the device: attach.ErrNotFound when there is none.
+	Inspect(ctx context.Context, wwid string) (attach.Device, error)
+	// Heal adds what the devices of these volumes lack.
+	Heal(ctx context.Context, specs []attach.Spec) error
+}
+
+// FileSystems is what the node service needs of *fsmount.FS.
+type FileSystems interface {
+	Prepare(ctx context.Context, p fsmount.Prepare) (fsmount.Superblock, error)
+	Recognize(device string) ([]fsmount.Superblock, error)
+	Mount(ctx context.Context, m fsmount.Mount) error
+	Unmount(path string) error
+	At(path string) ([]fsmount.Point, error)
+	Broken(p fsmount.Point, readOnly bool) error
+	BindDir(source, target string, o fsmount.Options) error
+	BindDevice(device, target string, major, minor uint32, readOnly bool) error
+	RemoveTarget(path string) error
+	Grow(ctx context.Context, fsType, device, path string) error
+	Usage(path string) (fsmount.Usage, error)
+}
+
+// NodeConfig is what the node service needs to know and have.
+type NodeConfig struct {
+	// Initiator is the IQN of this node's sessions, which is its CSI node id.
+	Initiator string
+	// BootID tells records of this boot from older ones: /proc/sys/kernel/random/boot_id.
+	BootID  string
+	Attach  Attacher
+	FS      FileSystems
+	Records *staging.Store
+}
+
+// Node serves the CSI Node service. Calls for one volume must not overlap; Serve's interceptor sees to it.
+type Node struct {
+	csi.UnimplementedNodeServer
+
+	cfg NodeConfig
+}
+
+var _ csi.NodeServer = (*Node)(nil)
+
+// NewNode makes the service.
+func NewNode(cfg NodeConfig) *Node { return &Node{cfg: cfg} }
+
+// NodeGetCapabilities says what this service can do.
+func (n *Node) NodeGetCapabilities(
+	context.Context, *csi.NodeGetCapabilitiesRequest,
+) (*csi.NodeGetCapabilitiesResponse, error) {
+	resp := &csi.NodeGetCapabilitiesResponse{}
+	for _, c := range []csi.NodeServiceCapability_RPC_Type{
+		csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
+		csi.NodeServiceCapability_RPC_GET_VOLUME_STATS,
+		csi.NodeServiceCapability_RPC_EXPAND_VOLUME,
+		csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	} {
+		resp.Capabilities = append(resp.Capabilities, &csi.NodeServiceCapability{
+			Type: &csi.NodeServiceCapability_Rpc{Rpc: &csi.NodeServiceCapability_RPC{Type: c}},
+		})
+	}
+	return resp, nil
+}
+
+// NodeGetInfo gives the node's id: what the storage knows it by.
+func (n *Node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
+	return &csi.NodeGetInfoResponse{NodeId: n.cfg.Initiator, MaxVolumesPerNode: maxVolumes}, nil
+}
+
+// explain adds what to install to an error about a program that is not there.
+func explain(err error) error {
+	if hint := hostexec.MissingHint(err); hint != "" {
+		return fmt.Errorf("%w: %s: %w", attach.ErrNotReady, hint, err)
+	}
+	return err
+}
