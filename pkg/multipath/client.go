@@ -203,3 +203,16 @@ func (c *Client) Ready(ctx context.Context) error {
 	}
 	return &Error{Op: "multipathd", On: "show daemon", Err: fmt.Errorf("%w: %q", ErrBusy, state)}
 }
+
+// Busy says whether multipathd has uevents to handle still: what it knows of disks may be of the past.
+func (c *Client) Busy(ctx context.Context) (bool, error) {
+	text, err := c.Do(ctx, "show status")
+	if err != nil {
+		return false, err
+	}
+	_, state, ok := strings.Cut(text, "busy:")
+	if !ok {
+		return false, &Error{Op: "multipathd", On: "show status", Err: fmt.Errorf("%w: %q", ErrFormat, text)}
+	}
+	return strings.TrimSpace(state) == "True", nil
+}

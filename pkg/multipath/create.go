@@ -26,34 +26,40 @@ func (d *DM) Create(id string, t Table) (Info, *Hold, error) {
 		return Info{}, nil, err
 	}
 	info := Info{Name: id, UUID: uuid, Devno: devno}
-	hold, err := d.Hold(info)
-	if err == nil {
-		err = d.activate(uuid, t, udevNoKpartx)
-	}
+	hold, err := d.start(info, t)
 	if err != nil {
-		hold.Release()
 		// Ours and never usable; whatever hinders its removal, the next attach finds it without a table.
 		return Info{}, nil, errors.Join(err, ignoreGone(d.Remove(uuid)))
 	}
-	info, err = d.Find(uuid)
+	if info, err = d.Find(uuid); err != nil {
+		hold.Release()
+	}
 	return info, hold, err
 }
 
-func (d *DM) activate(uuid string, t Table, flags uint32) error {
-	if err := d.load(uuid, target{length: t.Sectors, kind: targetKind, params: t.params()}); err != nil {
-		return err
+// start opens the map between load and resume: the node is there from the first load on (since Linux 5.15, before
+// that from the create on), and libmultipath takes a map without a live table for none of its own.
+func (d *DM) start(info Info, t Table) (*Hold, error) {
+	if err := d.load(info.UUID, t); err != nil {
+		return nil, err
 	}
-	return d.resume(uuid, flags)
+	hold, err := d.Hold(info)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.resume(info.UUID, udevNoKpartx); err != nil {
+		hold.Release()
+		return nil, err
+	}
+	return hold, nil
 }
 
 // Reload gives a live map another table without interrupting its I/O.
 func (d *DM) Reload(uuid string, t Table) error {
-	err := d.activate(uuid, t, udevReload|udevNoKpartx)
-	if err == nil {
-		return nil
+	if err := d.load(uuid, t); err != nil {
+		return err
 	}
-	// A table that cannot be loaded must not lie there for the next resume.
-	return errors.Join(err, ignoreGone(d.clear(uuid)))
+	return d.resume(uuid, udevReload|udevNoKpartx)
 }
 
 func ignoreGone(err error) error {

@@ -78,15 +78,10 @@ func (d *DM) create(name, uuid string) (Devno, error) {
 }
 
 // load puts a table into the map's inactive slot; resume makes it live.
-func (d *DM) load(uuid string, t target) error {
+func (d *DM) load(uuid string, t Table) error {
 	h := head{uuid: uuid, targetCount: 1}
-	_, _, err := d.do("load table", cmdTableLoad, h, encodeTable(t))
-	return err
-}
-
-// clear drops an inactive table.
-func (d *DM) clear(uuid string) error {
-	_, _, err := d.do("clear table", cmdTableClear, head{uuid: uuid}, nil)
+	line := target{length: t.Sectors, kind: targetKind, params: t.params()}
+	_, _, err := d.do("load table", cmdTableLoad, h, encodeTable(line))
 	return err
 }
 

@@ -18,7 +18,6 @@ const (
 	cmdDevSuspend  = 6
 	cmdDevStatus   = 7
 	cmdTableLoad   = 9
-	cmdTableClear  = 10
 	cmdTableStatus = 12
 	cmdListVersion = 13
 	cmdTargetMsg   = 14

@@ -47,6 +47,9 @@ func (w WWIDs) Add(ctx context.Context, id string) error {
 		if len(text) == 0 {
 			return append([]byte(wwidsHeader), entry(id)[1:]...), 0
 		}
+		if at := dropped(text, len(id)); at >= 0 {
+			return []byte("/" + id + "/"), int64(at)
+		}
 		if text[len(text)-1] != '\n' {
 			return entry(id), int64(len(text))
 		}
@@ -88,6 +91,19 @@ func (w WWIDs) Drop(ctx context.Context, id string) error {
 
 // entry is a line of the list with the newline before it. The header makes sure that there is one.
 func entry(id string) []byte { return []byte("\n/" + id + "/\n") }
+
+// dropped finds the place of an entry of n digits that Drop, or multipath -w, commented out: without its reuse the
+// list would grow with each volume that ever was here. -1 when there is none.
+func dropped(text []byte, n int) int {
+	at := 0
+	for line := range bytes.Lines(text) {
+		if len(line) == n+3 && line[0] == '#' && line[n+1] == '/' && !bytes.ContainsAny(line[:n], " \t") {
+			return at
+		}
+		at += len(line)
+	}
+	return -1
+}
 
 // edit holds libmultipath's lock (file.c, lock_file) while change says what to write where; nil writes nothing.
 func (w WWIDs) edit(ctx context.Context, change func(text []byte) (patch []byte, at int64)) error {
