@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -25,8 +26,6 @@ const (
 	MaxVolumeBytes = 16 << 40
 	// MaxLUNs is how many LUNs an initiator can have.
 	MaxLUNs = 255
-
-	maxName = 63
 )
 
 // Backend is the fake. Its zero value is of no use: New.
@@ -140,15 +139,16 @@ func (b *Backend) CreateVolume(ctx context.Context, req backend.CreateVolume) (b
 	return r.view(), nil
 }
 
+// nameRule is that of the target's API (pkg/targetapi/v1, VolumeKey).
+var nameRule = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
+
+// iqnRule is enough of an iSCSI name to refuse what is none.
+var iqnRule = regexp.MustCompile(`^iqn\.[0-9]{4}-[0-9]{2}\.[a-z0-9.-]+(:[a-z0-9.:-]+)?$`)
+
 // checkKey refuses names that the target's rule does not allow, and unknown pools.
 func (b *Backend) checkKey(key backend.Key) error {
-	if key.Name == "" || len(key.Name) > maxName {
-		return fmt.Errorf("name %.64q: %w: 1 to %d characters", key.Name, backend.ErrInvalid, maxName)
-	}
-	for _, c := range key.Name {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' {
-			return fmt.Errorf("name %.64q: %w: only a-z, 0-9, '.' and '-'", key.Name, backend.ErrInvalid)
-		}
+	if !nameRule.MatchString(key.Name) {
+		return fmt.Errorf("name %.64q: %w: 1 to 63 of a-z, 0-9, '.' and '-'", key.Name, backend.ErrInvalid)
 	}
 	if _, ok := b.pools[key.Pool]; !ok {
 		return fmt.Errorf("pool %.64q: %w", key.Pool, backend.ErrNotFound)

@@ -137,6 +137,9 @@ func (b *Backend) Publish(ctx context.Context, req backend.Publish) (backend.Exp
 		return backend.Export{}, err
 	}
 	defer unlock()
+	if !iqnRule.MatchString(req.Initiator) {
+		return backend.Export{}, fmt.Errorf("initiator %.64q: %w: an iSCSI name", req.Initiator, backend.ErrInvalid)
+	}
 	r, err := b.find(req.Key)
 	if err != nil {
 		return backend.Export{}, err
