@@ -35,11 +35,17 @@ type Options struct {
 
 // Local runs programs of this machine. It holds no state and is safe for concurrent use.
 type Local struct {
-	enterHost bool
+	// namespace is the file of the mount namespace to enter; empty for our own.
+	namespace string
 }
 
 // New returns a Runner for this machine.
-func New(o Options) *Local { return &Local{enterHost: o.HostMountNamespace} }
+func New(o Options) *Local {
+	if o.HostMountNamespace {
+		return &Local{namespace: hostMounts}
+	}
+	return &Local{}
+}
 
 // Run implements Runner. Programs are looked for in the standard system directories only, run with LC_ALL=C and
 // an otherwise empty environment, and lead a process group of their own.
@@ -127,7 +133,7 @@ func LookPath(name string) (string, error) {
 // names that fn uses are then the host's. fn must do its work on its own goroutine; the namespace is a property
 // of the thread that it is locked to.
 func (l *Local) InHost(fn func() error) error {
-	if !l.enterHost {
+	if l.namespace == "" {
 		return fn()
 	}
 	result := make(chan error, 1)
@@ -135,7 +141,7 @@ func (l *Local) InHost(fn func() error) error {
 		// Never unlocked: the runtime ends a thread whose goroutine ends locked, so no other goroutine can
 		// come to run in the host's namespace.
 		runtime.LockOSThread()
-		if err := enterMounts(hostMounts); err != nil {
+		if err := enterMounts(l.namespace); err != nil {
 			result <- err
 			return
 		}
@@ -149,7 +155,7 @@ func (l *Local) InHost(fn func() error) error {
 func enterMounts(namespace string) error {
 	fd, err := unix.Open(namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open the host's mount namespace: %w", &os.PathError{Op: "open", Path: namespace, Err: err})
+		return fmt.Errorf("the host's mount namespace: %w", &os.PathError{Op: "open", Path: namespace, Err: err})
 	}
 	defer func() { _ = unix.Close(fd) }()
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {

@@ -137,4 +137,6 @@ type Node struct {
 }
 
 // ID is what names the record.
-func (n Node) ID() NodeID { return NodeID{Target: n.Target, Portal: n.Portal, Interface: n.Iface.Interface} }
+func (n Node) ID() NodeID {
+	return NodeID{Target: n.Target, Portal: n.Portal, Interface: n.Iface.Interface}
+}

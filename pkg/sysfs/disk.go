@@ -1,6 +1,7 @@
 package sysfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -121,7 +122,7 @@ func (f FS) SessionDisks(session int) ([]Disk, error) {
 		}
 		disks = append(disks, d)
 	}
-	slices.SortFunc(disks, func(a, b Disk) int { return compare(a.HCTL.LUN, b.HCTL.LUN) })
+	slices.SortFunc(disks, func(a, b Disk) int { return cmp.Compare(a.HCTL.LUN, b.HCTL.LUN) })
 	return disks, nil
 }
 
@@ -220,14 +221,4 @@ func (f FS) ScanLUN(host, lun int) error {
 		}
 	}
 	return nil
-}
-
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

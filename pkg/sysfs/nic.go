@@ -21,7 +21,7 @@ type NIC struct {
 
 // NIC reads one: ErrGone when there is none.
 func (f FS) NIC(name string) (NIC, error) {
-	if name == "" || name != filepath.Base(name) {
+	if name == "" || name == "." || name == ".." || name != filepath.Base(name) {
 		return NIC{}, &Error{Op: "read", Path: f.path("class", "net"), Err: errors.Join(ErrGone, errors.New("bad name"))}
 	}
 	r := reader{fs: f, dir: filepath.Join("class", "net", name)}
@@ -31,7 +31,7 @@ func (f FS) NIC(name string) (NIC, error) {
 		MTU:       int(r.number("mtu")),
 		Carrier:   r.optional("carrier") == "1", // EINVAL while the device is down
 		SpeedMbps: max(0, atoi(r.optional("speed"))),
-		RxBytes:   uint64(max(0, r.number("statistics/rx_bytes"))),
-		TxBytes:   uint64(max(0, r.number("statistics/tx_bytes"))),
+		RxBytes:   r.counter("statistics/rx_bytes"),
+		TxBytes:   r.counter("statistics/tx_bytes"),
 	}, r.err
 }

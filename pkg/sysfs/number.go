@@ -1,7 +1,6 @@
 package sysfs
 
 import (
-	"sort"
 	"strconv"
 	"strings"
 )
@@ -23,8 +22,4 @@ func atoi(s string) int {
 		return 0
 	}
 	return n
-}
-
-func sortByID(sessions []Session) {
-	sort.Slice(sessions, func(i, j int) bool { return sessions[i].ID < sessions[j].ID })
 }

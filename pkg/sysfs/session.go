@@ -1,10 +1,12 @@
 package sysfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,7 +64,7 @@ func (f FS) Sessions() ([]Session, error) {
 		}
 		sessions = append(sessions, s)
 	}
-	sortByID(sessions)
+	slices.SortFunc(sessions, func(a, b Session) int { return cmp.Compare(a.ID, b.ID) })
 	return sessions, nil
 }
 
@@ -102,11 +104,8 @@ func (f FS) sessionHost(name string) (int, error) {
 
 // hostNIC is the device that iscsid told the kernel; "" for an unbound session, and where the kernel has none.
 func (f FS) hostNIC(host int) string {
-	nic, err := f.read("class", "iscsi_host", "host"+strconv.Itoa(host), "netdev")
-	if err != nil || nic == "<NULL>" || nic == "default" {
-		return ""
-	}
-	return nic
+	r := reader{fs: f, dir: "class/iscsi_host/host" + strconv.Itoa(host)}
+	return r.optional("netdev")
 }
 
 // portals reads the addresses of the session's only connection (open-iscsi makes one per session).

@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +40,9 @@ func (e *Error) Error() string { return "sysfs: " + e.Op + " " + e.Path + ": " +
 
 // Unwrap returns the cause: ErrGone, ErrFormat, or the system's error.
 func (e *Error) Unwrap() error { return e.Err }
+
+// null is what the kernel's printf makes of a parameter that iscsid has not set.
+const null = "(null)"
 
 // path joins names below the root.
 func (f FS) path(names ...string) string {
@@ -109,7 +112,7 @@ func (f FS) list(names ...string) ([]string, error) {
 		defer func() { _ = dir.Close() }()
 		var found []string
 		if found, err = dir.Readdirnames(-1); err == nil {
-			sort.Strings(found)
+			slices.Sort(found)
 			return found, nil
 		}
 	}
@@ -150,6 +153,18 @@ func (r *reader) number(name string) int64 {
 	return n
 }
 
+func (r *reader) counter(name string) uint64 {
+	text := r.text(name)
+	if r.err != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		r.err = &Error{Op: "read", Path: r.fs.path(r.dir, name), Err: fmt.Errorf("%w: %q is no counter", ErrFormat, text)}
+	}
+	return n
+}
+
 // optional reads an attribute that not every kernel has, and for which the kernel answers an error when it has no
 // value (EINVAL for a WWID, ENOTCONN for an address).
 func (r *reader) optional(name string) string {
@@ -157,7 +172,7 @@ func (r *reader) optional(name string) string {
 		return ""
 	}
 	s, err := r.fs.read(r.dir, name)
-	if err != nil {
+	if err != nil || s == null {
 		return ""
 	}
 	return s
