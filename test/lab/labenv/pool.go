@@ -1,0 +1,43 @@
+//go:build lab
+
+package labenv
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Pool is a volume group with a thin pool in it.
+type Pool struct {
+	VG, LV string
+	Device string // the loop device
+}
+
+// Pool makes a volume group on a sparse file in memory, and a thin pool that takes most of it. Size is in bytes.
+func (e *Env) Pool(size int64) Pool {
+	e.T.Helper()
+	p := Pool{VG: fmt.Sprintf("labvg%d", poolNumber(e)), LV: "pool"}
+	file := filepath.Join(e.dir, p.VG+".img")
+	e.must(os.WriteFile(file, nil, 0o600))
+	e.must(os.Truncate(file, size))
+	p.Device = strings.TrimSpace(e.Run("losetup", "-f", "--show", file))
+	e.T.Cleanup(func() { e.removePool(p) })
+	// Metadata: the default area ends near 1,300 volumes.
+	e.Run("vgcreate", "-q", "--metadatasize", "64m", p.VG, p.Device)
+	e.Run("lvcreate", "-q", "-T", "-l", "90%FREE", "-Zn", p.VG+"/"+p.LV)
+	e.Expect(CheckLVs, LVs()...)
+	return p
+}
+
+func poolNumber(e *Env) int { return len(glob(filepath.Join(e.dir, "labvg*.img"))) }
+
+func (e *Env) removePool(p Pool) {
+	if _, err := e.Try("vgremove", "-q", "-ff", "-y", p.VG); err != nil {
+		e.T.Errorf("cleanup: %v", err)
+	}
+	if _, err := e.Try("losetup", "-d", p.Device); err != nil {
+		e.T.Errorf("cleanup: %v", err)
+	}
+}

@@ -1,0 +1,120 @@
+//go:build lab
+
+package labenv
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vishvananda/netns"
+)
+
+const configfs = "/sys/kernel/config/target"
+
+// RawTarget is an LIO target made directly through configfs, open to every initiator: for scenarios about the
+// initiator alone, and for LUNs that exist without us.
+type RawTarget struct {
+	IQN string
+	e   *Env
+	tpg string
+	n   int
+}
+
+// RawTarget makes a target with a portal on each portal address of the network.
+func (e *Env) RawTarget(iqn string) *RawTarget {
+	e.T.Helper()
+	e.mountConfigfs()
+	t := &RawTarget{IQN: iqn, e: e, tpg: filepath.Join(configfs, "iscsi", iqn, "tpgt_1")}
+	e.T.Cleanup(t.remove)
+	e.must(os.MkdirAll(t.tpg, 0o755))
+	e.inTargetNS(func() error {
+		for _, p := range e.Net.Portals {
+			if err := os.Mkdir(t.tpg+"/np/"+p+":3260", 0o755); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for attr, value := range map[string]string{"authentication": "0", "generate_node_acls": "1", "demo_mode_write_protect": "0"} {
+		e.Write(t.tpg+"/attrib/"+attr, value)
+	}
+	e.Write(t.tpg+"/enable", "1")
+	return t
+}
+
+func (e *Env) mountConfigfs() {
+	e.T.Helper()
+	if _, err := os.Stat(configfs); err == nil {
+		return
+	}
+	if _, err := os.Stat("/sys/kernel/config/../config"); err == nil {
+		_, _ = e.Try("mount", "-t", "configfs", "configfs", "/sys/kernel/config")
+	}
+	e.Run("modprobe", "-a", "iscsi_target_mod", "target_core_iblock", "target_core_file")
+	e.must(os.MkdirAll(configfs+"/iscsi", 0o755))
+}
+
+// inTargetNS calls f on a thread in the target's network namespace: LIO's portals listen in the namespace of the
+// thread that made them, and `ip netns exec` would hide configfs.
+func (e *Env) inTargetNS(f func() error) {
+	e.T.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		ns, err := netns.GetFromPath(targetNS)
+		if err == nil {
+			err = netns.Set(ns)
+			_ = ns.Close()
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	e.must(<-done)
+}
+
+// AddLUN adds a file-backed LUN of a size in bytes and returns its WWID as multipathd writes it.
+func (t *RawTarget) AddLUN(lun int, size int64) string {
+	t.e.T.Helper()
+	t.n++
+	// The NAA is made of the first 25 hex digits of the serial.
+	serial := fmt.Sprintf("%08x%02x%06x%09x", os.Getpid(), t.n, lun, size)
+	name := fmt.Sprintf("raw%d", lun)
+	file := filepath.Join(t.e.dir, name+".img")
+	t.e.must(os.WriteFile(file, nil, 0o600))
+	t.e.must(os.Truncate(file, size))
+	store := configfs + "/core/fileio_0/" + name
+	t.e.must(os.MkdirAll(store, 0o755))
+	t.e.Write(store+"/control", fmt.Sprintf("fd_dev_name=%s,fd_dev_size=%d", file, size))
+	t.e.Write(store+"/enable", "1")
+	t.e.Write(store+"/wwn/vpd_unit_serial", serial)
+	dir := fmt.Sprintf("%s/lun/lun_%d", t.tpg, lun)
+	t.e.must(os.MkdirAll(dir, 0o755))
+	t.e.must(os.Symlink(store, dir+"/"+name))
+	t.e.Expect(CheckLUNs, dir)
+	t.e.Expect(CheckStores, store+"/udev_path")
+	return "36001405" + serial
+}
+
+// remove takes the target away, leaves first. configfs removes attributes and default groups with their directory.
+func (t *RawTarget) remove() {
+	_ = os.WriteFile(t.tpg+"/enable", []byte("0"), 0o600)
+	for _, pattern := range []string{"/lun/lun_*/raw*", "/np/*", "/lun/lun_*", "/acls/*", ""} {
+		for _, path := range glob(t.tpg + pattern) {
+			t.rm(path)
+		}
+	}
+	t.rm(filepath.Dir(t.tpg))
+	for _, store := range glob(configfs + "/core/fileio_0/raw*") {
+		t.rm(store)
+	}
+}
+
+func (t *RawTarget) rm(path string) {
+	if err := os.Remove(path); err != nil {
+		t.e.T.Errorf("cleanup: %v", err)
+	}
+}
