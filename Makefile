@@ -8,11 +8,13 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # hack/setup puts a Go here when the machine has none that is new enough.
 export PATH := $(CURDIR)/.cache/go/bin:$(PATH)
 
+# For `make lab`; in the environment of every recipe, so that no shell but the guest's looks into it.
+export LAB_CMD
+
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 IMAGE ?= portbind-csi:$(VERSION)
 FUZZTIME ?= 10s
-export LAB_CMD
 LAB_FLAGS := -tags lab -exec $(CURDIR)/hack/lab/run -count=1 -v
 
 .PHONY: help
@@ -33,7 +35,7 @@ build: setup ## Static binaries of every command into bin/
 	@. hack/lib.sh; stage 'binaries in bin/' env $(GO_BUILD) -o bin/ ./cmd/...; finish build
 
 .PHONY: demo
-demo: setup ## Show the main job on a real kernel: bound paths, a NIC cut under writes, what other set-ups do
+demo: build ## Show the main job on a real kernel: bound paths, a NIC cut under writes, what other set-ups do
 	@hack/lab/setup
 	@LAB_TIMEOUT=30m go test $(LAB_FLAGS) -timeout 30m -run TestDemo ./test/demo/...
 
@@ -58,12 +60,12 @@ fuzz: setup ## Each fuzz target for FUZZTIME=10s
 	@FUZZTIME=$(FUZZTIME) hack/fuzz
 
 .PHONY: bench
-bench: setup ## Benchmarks in the lab, against the bare sequence of commands in the same run
+bench: build ## Benchmarks in the lab, against the bare sequence of commands in the same run
 	@hack/lab/setup
 	@LAB_TIMEOUT=60m go test $(LAB_FLAGS) -timeout 60m ./test/bench/...
 
 .PHONY: lab
-lab: setup ## A shell in a guest of the lab, or LAB_CMD='...' in it
+lab: build ## A shell in a guest of the lab, or LAB_CMD='...' in it
 	@hack/lab/setup
 	@if [ -n "$${LAB_CMD:-}" ]; then hack/lab/run /bin/bash -c "$$LAB_CMD"; else hack/lab/run /bin/bash -i; fi
 
