@@ -25,7 +25,7 @@ func Initiator(node string) (string, error) {
 		return "", fmt.Errorf("%w: the node's name is empty", ErrInitiator)
 	}
 	name, err := iscsiname.Parse(initiatorPrefix + node)
-	if err == nil && name == initiatorPrefix+node {
+	if err == nil && name == initiatorPrefix+node && !strings.Contains(node, ":") {
 		return name, nil
 	}
 	return iscsiname.Parse(initiatorPrefix + hashed(node))

@@ -1,0 +1,73 @@
+package binding
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseConfig(t *testing.T) {
+	got, err := ParseConfig([]byte(`
+interfaces:
+- name: san-a
+  netdev: eth2
+- {name: san-b, mac: "02:00:5E:10:00:01"}
+- {name: san-b, cidr: 192.0.2.0/24}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{Interfaces: []InterfaceConfig{
+		{Name: "san-a", NetDev: "eth2"}, {Name: "san-b", MAC: "02:00:5E:10:00:01"}, {Name: "san-b", CIDR: "192.0.2.0/24"},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParseConfigRefuses(t *testing.T) {
+	tests := []struct{ name, yaml, want string }{
+		{"empty", ``, "interfaces: empty"},
+		{"unknown field", `interfaces: [{name: a, netdevice: eth0}]`, `unknown field "netdevice"`},
+		{"duplicate field", "interfaces: []\ninterfaces: []", "already set"},
+		{"no name", `interfaces: [{netdev: eth0}]`, `interface name ""`},
+		{"bad name", `interfaces: [{name: San_A, netdev: eth0}]`, "want 1 to 32 of a-z 0-9 -"},
+		{"long name", `interfaces: [{name: ` + strings.Repeat("a", 33) + `, netdev: eth0}]`, "want 1 to 32"},
+		{"hostile name", `interfaces: [{name: "../x", netdev: eth0}]`, "want 1 to 32"},
+		{"no criterion", `interfaces: [{name: a}]`, "want exactly one of netdev, mac and cidr, got 0"},
+		{"two criteria", `interfaces: [{name: a, netdev: eth0, cidr: 192.0.2.0/24}]`, "got 2"},
+		{"bad netdev", `interfaces: [{name: a, netdev: "eth0\nx"}]`, "want the name of a network device"},
+		{"long netdev", `interfaces: [{name: a, netdev: abcdefghijklmnop}]`, "at most 15 characters"},
+		{"leading dash", `interfaces: [{name: a, netdev: -eth0}]`, "netdev"},
+		{"bad mac", `interfaces: [{name: a, mac: "02:00"}]`, "want six hexadecimal pairs"},
+		{"bad cidr", `interfaces: [{name: a, cidr: 192.0.2.0}]`, "want a subnet"},
+		{"host bits", `interfaces: [{name: a, cidr: 192.0.2.1/24}]`, "without host bits"},
+		{"all addresses", `interfaces: [{name: a, cidr: 0.0.0.0/0}]`, "want a subnet"},
+		{"twice", `interfaces: [{name: a, mac: "02:00:5E:10:00:01"}, {name: a, mac: "02-00-5e-10-00-01"}]`, "interfaces[1]"},
+		{"second of two", `interfaces: [{name: a, netdev: eth0}, {name: b}]`, "interfaces[1]"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := ParseConfig([]byte(test.yaml))
+			if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte("interfaces:\n- {name: san-a, netdev: eth2}"))
+	f.Add([]byte("interfaces:\n- {name: san-a, cidr: 2001:db8::/64}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseConfig(data)
+		if err != nil {
+			return
+		}
+		if r := Resolve(c, nil); len(r.Interfaces) != 0 || len(r.Problems) != len(c.names()) {
+			t.Errorf("%q: got %+v", data, r)
+		}
+	})
+}
