@@ -29,35 +29,39 @@ var dbRoots = []string{"/etc/iscsi", "/var/lib/iscsi"}
 // It starts no program. Sessions that exist already stay as they are, on the NIC where they are.
 func (c *Client) EnsureIface(_ context.Context, i Iface) error {
 	data, err := ifaceRecord(i)
-	if err == nil {
-		err = c.inDB(func(root string) error {
-			if err := os.MkdirAll(filepath.Join(root, "ifaces"), 0o700); err != nil {
-				return err
-			}
-			// Not in ifaces: iscsiadm takes every file there for an iface.
-			return ensureFile(root, filepath.Join(root, "ifaces", IfaceName(i.Interface)), data)
-		})
+	if err != nil {
+		return wrap("write iface record", NodeID{}, err)
 	}
+	err = c.inDB(func(root string) error { return writeIface(root, i.Interface, data) })
 	return wrap("write iface record "+IfaceName(i.Interface), NodeID{}, err)
+}
+
+func writeIface(root, iface string, data []byte) error {
+	path := filepath.Join(root, "ifaces", IfaceName(iface))
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	// The half-written file is not in ifaces: iscsiadm takes every file there for an iface.
+	return ensureFile(root, path, data)
 }
 
 // EnsureNode makes the node record say what it should, without discovery and without a program; the CHAP secret is in
 // the file only, which none but root can read. A session that exists already keeps what it logged in with.
 func (c *Client) EnsureNode(_ context.Context, n Node) error {
-	err := checkID(n.ID())
-	if err == nil {
-		err = c.inDB(func(root string) error {
-			tuned, err := c.tuning()
-			if err != nil {
-				return err
-			}
-			data, err := nodeRecord(n, tuned)
-			if err != nil {
-				return err
-			}
-			return writeNode(root, n.ID(), data)
-		})
+	if err := errors.Join(checkID(n.ID()), checkIface(n.Iface)); err != nil {
+		return wrap("write node record", NodeID{}, err)
 	}
+	err := c.inDB(func(root string) error {
+		tuned, err := c.tuning()
+		if err != nil {
+			return err
+		}
+		data, err := nodeRecord(n, tuned)
+		if err != nil {
+			return err
+		}
+		return writeNode(root, n.ID(), data)
+	})
 	return wrap("write node record", n.ID(), err)
 }
 
@@ -122,23 +126,23 @@ func parsePortalDir(name string) (netip.AddrPort, bool) {
 // RemoveNode removes a node record, and the directories that it leaves empty; success when there is none. A session
 // that still exists is not affected, but iscsid would reopen it with default timers after a restart.
 func (c *Client) RemoveNode(_ context.Context, id NodeID) error {
-	err := checkID(id)
-	if err == nil {
-		err = c.inDB(func(root string) error {
-			files, err := nodeFiles(root, id)
-			if err != nil {
+	if err := checkID(id); err != nil {
+		return wrap("remove node record", NodeID{}, err)
+	}
+	err := c.inDB(func(root string) error {
+		files, err := nodeFiles(root, id)
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if err := removeFile(file); err != nil {
 				return err
 			}
-			for _, file := range files {
-				if err := removeFile(file); err != nil {
-					return err
-				}
-				removeEmpty(filepath.Dir(file))
-			}
-			removeEmpty(filepath.Join(root, "nodes", id.Target))
-			return nil
-		})
-	}
+			removeEmpty(filepath.Dir(file))
+		}
+		removeEmpty(filepath.Join(root, "nodes", id.Target))
+		return nil
+	})
 	return wrap("remove node record", id, err)
 }
 

@@ -18,7 +18,7 @@ import (
 // started; logins to different portals and interfaces may run at once.
 func (c *Client) Login(ctx context.Context, id NodeID) error {
 	if err := checkID(id); err != nil {
-		return wrap("login", id, err)
+		return wrap("login", NodeID{}, err)
 	}
 	_, err := c.host.Run(ctx, nil, "iscsiadm", "-m", "node", "-T", id.Target, "-p", id.Portal.String(),
 		"-I", IfaceName(id.Interface), "--login")
@@ -63,13 +63,13 @@ func (c *Client) settle(id NodeID) error {
 // touches nothing and the error wraps ErrNotOurs. Success when there is no such session any more. The caller sees to
 // it that no map needs the session: its disks vanish with it.
 func (c *Client) Logout(ctx context.Context, session int, id NodeID) error {
+	if err := checkID(id); err != nil {
+		return wrap("logout", NodeID{}, err)
+	}
 	return wrap("logout", id, c.logout(ctx, session, id))
 }
 
 func (c *Client) logout(ctx context.Context, session int, id NodeID) error {
-	if err := checkID(id); err != nil {
-		return err
-	}
 	s, err := c.readSession("session" + strconv.Itoa(session))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -104,10 +104,7 @@ func (c *Client) restoreIface(iface string, s session) error {
 		if err != nil {
 			return err
 		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return err
-		}
-		return ensureFile(root, path, data)
+		return writeIface(root, iface, data)
 	})
 }
 
@@ -133,11 +130,22 @@ func (c *Client) readSession(name string) (session, error) {
 	address, _ := attribute(connection, "persistent_address")
 	port, _ := attribute(connection, "persistent_port")
 	s.portal = parseConnection(address, port)
-	hosts, _ := filepath.Glob(filepath.Join(dir, "device", "..", "iscsi_host", "host*"))
-	if len(hosts) == 1 {
-		s.nic, _ = attribute(hosts[0], "netdev")
-	}
+	s.nic = sessionNIC(dir)
 	return s, nil
+}
+
+// sessionNIC finds .../host3/iscsi_host/host3/netdev from .../host3/session7/iscsi_session/session7; empty when it cannot.
+func sessionNIC(dir string) string {
+	device, err := filepath.EvalSymlinks(filepath.Join(dir, "device"))
+	if err != nil {
+		return ""
+	}
+	host := filepath.Dir(device)
+	nic, err := attribute(filepath.Join(host, "iscsi_host", filepath.Base(host)), "netdev")
+	if err != nil {
+		return ""
+	}
+	return nic
 }
 
 // parseConnection gives the zero value for what is no address.
