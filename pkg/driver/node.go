@@ -93,8 +93,8 @@ type FileSystems interface {
 	Usage(path string) (fsmount.Usage, error)
 }
 
-// NodeConfig is what the node service needs to know and have.
-type NodeConfig struct {
+// NodeOptions is what the node service needs to know and have.
+type NodeOptions struct {
 	// Initiator is the IQN of this node's sessions, which is its CSI node id.
 	Initiator string
 	// BootID tells records of this boot from older ones: /proc/sys/kernel/random/boot_id.
@@ -108,13 +108,13 @@ type NodeConfig struct {
 type Node struct {
 	csi.UnimplementedNodeServer
 
-	cfg NodeConfig
+	cfg NodeOptions
 }
 
 var _ csi.NodeServer = (*Node)(nil)
 
 // NewNode makes the service.
-func NewNode(cfg NodeConfig) *Node { return &Node{cfg: cfg} }
+func NewNode(cfg NodeOptions) *Node { return &Node{cfg: cfg} }
 
 // NodeGetCapabilities says what this service can do.
 func (n *Node) NodeGetCapabilities(

@@ -30,8 +30,10 @@ func (n *Node) NodeExpandVolume(ctx context.Context, req *csi.NodeExpandVolumeRe
 		return nil, err
 	}
 	if required := req.GetCapacityRange().GetRequiredBytes(); dev.SizeBytes < required {
-		return nil, volume.NewFieldError("capacity_range.required_bytes", fmt.Sprint(required),
-			fmt.Sprintf("at most %d, the size that the target reports; expand the volume there first", dev.SizeBytes))
+		return nil, &volume.FieldError{
+			Field: "capacity_range.required_bytes", Value: fmt.Sprint(required), Err: volume.ErrOutOfRange,
+			Allowed: fmt.Sprintf("at most %d, the size that the target reports; expand the volume there first", dev.SizeBytes),
+		}
 	}
 	if !r.Usage.Block && !r.Usage.ReadOnly {
 		if err := n.cfg.FS.Grow(ctx, r.Usage.FSType, dev.Path, r.StagingPath); err != nil {

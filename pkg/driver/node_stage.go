@@ -246,12 +246,17 @@ func began(note staging.Note, wwid string) *fsmount.UUID {
 
 // rollBack undoes a stage that failed for good, since kubelet then believes that nothing is there and never
 // unstages. When the call's time is over the outcome is uncertain, and kubelet will stage again or unstage. A volume
-// that was staged before is left as it is.
+// that was staged before is left as it is, and so is what its record says of it.
 func (n *Node) rollBack(ctx context.Context, r, before *staging.Record) {
-	if ctx.Err() != nil || len(r.Published) > 0 || (before != nil && n.current(before)) {
-		return
+	var err error
+	switch {
+	case before != nil && n.current(before):
+		err = n.cfg.Records.Put(before)
+	case ctx.Err() != nil || len(r.Published) > 0:
+	default:
+		err = n.unstage(ctx, r)
 	}
-	if err := n.unstage(ctx, r); err != nil {
+	if err != nil {
 		klog.FromContext(ctx).Error(err, "A failed stage could not be undone; its record is kept", "volume", r.VolumeID)
 	}
 }

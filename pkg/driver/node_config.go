@@ -1,0 +1,106 @@
+package driver
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/portbind/portbind/pkg/attach"
+	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/volume"
+)
+
+const (
+	// InitiatorAuto and InitiatorHost are the values of NodeConfig.InitiatorName that are no names.
+	InitiatorAuto = "auto"
+	InitiatorHost = "host"
+
+	defaultStateDir = "/var/lib/portbind"
+	minLinger       = time.Second
+	maxLinger       = 24 * time.Hour
+)
+
+// NodeConfig is the configuration file of `portbind-csi node`, YAML.
+type NodeConfig struct {
+	// Interfaces name the NICs that carry iSCSI.
+	Interfaces []binding.InterfaceConfig `json:"interfaces"`
+	// InitiatorName is auto (derived from the node's name), host (that of /etc/iscsi/initiatorname.iscsi) or a name.
+	// It is the node's CSI id: changing it is for nodes without volumes.
+	InitiatorName string `json:"initiatorName"`
+	// StateDir is an absolute path; what is there must survive reboots.
+	StateDir string `json:"stateDir"`
+	// SessionLinger is how long a session that no volume uses any more is kept for the next one.
+	SessionLinger Duration        `json:"sessionLinger"`
+	Multipath     MultipathConfig `json:"multipath"`
+}
+
+// MultipathConfig says what the node plugin does about multipathd.
+type MultipathConfig struct {
+	// Manage keeps our section in /etc/multipath/conf.d as it should be. False: the administrator does.
+	Manage bool `json:"manage"`
+}
+
+// Duration is a time.Duration that YAML has as "90s" or "5m".
+type Duration time.Duration
+
+// UnmarshalJSON takes what time.ParseDuration takes.
+func (d *Duration) UnmarshalJSON(raw []byte) error {
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("a duration such as \"5m\" is wanted: %w", err)
+	}
+	parsed, err := time.ParseDuration(s)
+	*d = Duration(parsed)
+	return err
+}
+
+// LoadNodeConfig reads and checks a configuration file. Unknown keys are errors.
+func LoadNodeConfig(path string) (NodeConfig, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return NodeConfig{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	cfg, err := parseNodeConfig(raw)
+	if err != nil {
+		return NodeConfig{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return cfg, nil
+}
+
+// parseNodeConfig fills in the defaults of what the file leaves out.
+func parseNodeConfig(raw []byte) (NodeConfig, error) {
+	cfg := NodeConfig{
+		InitiatorName: InitiatorAuto, StateDir: defaultStateDir, SessionLinger: Duration(attach.DefaultGrace),
+		Multipath: MultipathConfig{Manage: true},
+	}
+	if err := yaml.UnmarshalStrict(raw, &cfg); err != nil {
+		return NodeConfig{}, err
+	}
+	return cfg, cfg.check()
+}
+
+// check refuses what cannot work on any node; what does not on this one shows when it is used.
+func (c NodeConfig) check() error {
+	if err := c.Binding().Validate(); err != nil {
+		return err
+	}
+	if c.InitiatorName != InitiatorAuto && c.InitiatorName != InitiatorHost {
+		if _, err := volume.ParseIQN("initiatorName", c.InitiatorName); err != nil {
+			return fmt.Errorf("%w; or auto, or host", err)
+		}
+	}
+	if !filepath.IsAbs(c.StateDir) {
+		return volume.NewFieldError("stateDir", c.StateDir, "an absolute path")
+	}
+	if linger := time.Duration(c.SessionLinger); linger < minLinger || linger > maxLinger {
+		return volume.NewFieldError("sessionLinger", linger.String(), minLinger.String()+" to "+maxLinger.String())
+	}
+	return nil
+}
+
+// Binding is the part that names interfaces.
+func (c NodeConfig) Binding() binding.Config { return binding.Config{Interfaces: c.Interfaces} }
