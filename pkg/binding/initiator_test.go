@@ -49,7 +49,10 @@ func TestParseHostInitiator(t *testing.T) {
 	if got, err := ParseHostInitiator([]byte(text)); err != nil || got != "iqn.1993-08.org.debian:01:abc" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	for _, text := range []string{"", "GenerateName=yes\n", "InitiatorName=\n", "InitiatorName=../x\n", " InitiatorName=iqn.1993-08.org.debian:x\n"} {
+	bad := []string{
+		"", "GenerateName=yes\n", "InitiatorName=\n", "InitiatorName=../x\n", " InitiatorName=iqn.1993-08.org.debian:x\n",
+	}
+	for _, text := range bad {
 		if got, err := ParseHostInitiator([]byte(text)); !errors.Is(err, ErrInitiator) {
 			t.Errorf("%q: got %q, %v", text, got, err)
 		}

@@ -30,19 +30,39 @@ func TestMatrix(t *testing.T) {
 		pairing    Pairing
 		want       string
 	}{
-		{"one subnet, auto", []Interface{a, b}, portals("192.0.2.1:3260", "192.0.2.2:3260"), PairingAuto,
-			"a-192.0.2.1:3260 a-192.0.2.2:3260 b-192.0.2.1:3260 b-192.0.2.2:3260"},
-		{"two subnets, auto", []Interface{a, other}, portals("192.0.2.1:3260", "198.51.100.1:3260"), PairingAuto,
-			"a-192.0.2.1:3260 o-198.51.100.1:3260"},
+		{
+			"one subnet, auto",
+			[]Interface{a, b},
+			portals("192.0.2.1:3260", "192.0.2.2:3260"), PairingAuto,
+			"a-192.0.2.1:3260 a-192.0.2.2:3260 b-192.0.2.1:3260 b-192.0.2.2:3260",
+		},
+		{
+			"two subnets, auto",
+			[]Interface{a, other},
+			portals("192.0.2.1:3260", "198.51.100.1:3260"), PairingAuto,
+			"a-192.0.2.1:3260 o-198.51.100.1:3260",
+		},
 		{"routed, auto", []Interface{a, other}, portals("203.0.113.1:3260"), PairingAuto, "a-203.0.113.1:3260 o-203.0.113.1:3260"},
-		{"two subnets, mesh", []Interface{a, other}, portals("192.0.2.1:3260", "198.51.100.1:3260"), PairingMesh,
-			"a-192.0.2.1:3260 a-198.51.100.1:3260 o-192.0.2.1:3260 o-198.51.100.1:3260"},
+		{
+			"two subnets, mesh",
+			[]Interface{a, other},
+			portals("192.0.2.1:3260", "198.51.100.1:3260"), PairingMesh,
+			"a-192.0.2.1:3260 a-198.51.100.1:3260 o-192.0.2.1:3260 o-198.51.100.1:3260",
+		},
 		{"fabric leaves out the routed", []Interface{a, other}, portals("192.0.2.1:3260"), PairingFabric, "a-192.0.2.1:3260"},
-		{"families", []Interface{a, dual}, portals("[2001:db8:1::1]:3260", "192.0.2.1:3260"), PairingMesh,
-			"a-192.0.2.1:3260 d-[2001:db8:1::1]:3260 d-192.0.2.1:3260"},
+		{
+			"families",
+			[]Interface{a, dual},
+			portals("[2001:db8:1::1]:3260", "192.0.2.1:3260"), PairingMesh,
+			"a-192.0.2.1:3260 d-[2001:db8:1::1]:3260 d-192.0.2.1:3260",
+		},
 		{"no address", []Interface{bare, a}, portals("192.0.2.1:3260"), PairingMesh, "a-192.0.2.1:3260"},
-		{"two ports of one address", []Interface{a}, portals("192.0.2.1:3260", "192.0.2.1:3261"), PairingAuto,
-			"a-192.0.2.1:3260 a-192.0.2.1:3261"},
+		{
+			"two ports of one address",
+			[]Interface{a},
+			portals("192.0.2.1:3260", "192.0.2.1:3261"), PairingAuto,
+			"a-192.0.2.1:3260 a-192.0.2.1:3261",
+		},
 		{"repeated", []Interface{a, a}, portals("192.0.2.1:3260", "192.0.2.1:3260"), PairingAuto, "a-192.0.2.1:3260"},
 	}
 	for _, test := range tests {

@@ -110,8 +110,10 @@ func TestMissing(t *testing.T) {
 		{"no such path", missingPath, "/no/such/program", "/no/such/program not found on this node: install it"},
 		{"failed", failed, "", ""},
 		{"nil", nil, "", ""},
-		{"known", &Error{Name: "iscsiadm", ExitCode: -1, Err: exec.ErrNotFound}, "iscsiadm",
-			"iscsiadm not found: install open-iscsi (RHEL, Fedora: iscsi-initiator-utils)"},
+		{
+			"known", &Error{Name: "iscsiadm", ExitCode: -1, Err: exec.ErrNotFound}, "iscsiadm",
+			"iscsiadm not found: install open-iscsi (RHEL, Fedora: iscsi-initiator-utils)",
+		},
 		{"same package everywhere", &Error{Name: "lvs", ExitCode: -1, Err: exec.ErrNotFound}, "lvs", "lvs not found: install lvm2"},
 		{"a file of the program", &Error{Name: "x", Err: &os.PathError{Op: "open", Path: "/f", Err: os.ErrNotExist}}, "", ""},
 	}

@@ -19,6 +19,9 @@ import (
 // firstTag is the portal group tag of records for portals that we never logged in to: LIO's usual one.
 const firstTag = 1
 
+// maxTag is the largest portal group tag (RFC 7143, section 13.9).
+const maxTag = 65535
+
 // tempPrefix begins the names of half-written files. They have no comma: iscsiadm passes over them.
 const tempPrefix = ".portbind-"
 
@@ -224,7 +227,7 @@ func findRoot() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", ErrNotReady, hostexec.InstallHint("iscsiadm"))
 	}
-	program, err := os.ReadFile(path) //nolint:gosec // a program of the host
+	program, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
@@ -240,7 +243,7 @@ func findRoot() (string, error) {
 // system. Nothing is synced: after a crash of the host no session uses the record, and it is compared before the next.
 func ensureFile(tempDir, path string, data []byte) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode() == 0o600 {
-		if current, err := os.ReadFile(path); err == nil && bytes.Equal(current, data) { //nolint:gosec // validated names
+		if current, err := os.ReadFile(path); err == nil && bytes.Equal(current, data) {
 			return nil
 		}
 	}

@@ -1,6 +1,7 @@
 package iscsi
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"os"
@@ -42,7 +43,7 @@ func TestEnsureIface(t *testing.T) {
 	for name, spoil := range steps {
 		spoil()
 		ensure()
-		if got, err := os.ReadFile(path); err != nil || string(got) != string(want) {
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: got %q, %v", name, got, err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {

@@ -121,7 +121,8 @@ func TestParseTuning(t *testing.T) {
 	text := strings.Join([]string{
 		"# node.session.cmds_max = 1", "node.session.cmds_max = 128", "  node.session.queue_depth=64  ", "node.session.cmds_max = 256",
 		"node.startup = automatic", "node.session.scan = auto", "node.session.auth.password = x", "node.session.nr_sessions = 4",
-		"node.session.iscsi. = 1", "node.session.iscsi.ImmediateData =", "node.session.iscsi.a b = 1", "node.conn[0].timeo.noop_out_interval = 9",
+		"node.session.iscsi. = 1", "node.session.iscsi.ImmediateData =", "node.session.iscsi.a b = 1",
+		"node.conn[0].timeo.noop_out_interval = 9",
 		"node.conn[0].iscsi.HeaderDigest = CRC32C,None", "iscsid.startup = /bin/false", "junk",
 	}, "\n")
 	want := []setting{

@@ -35,8 +35,8 @@ func (c *Client) settle(id NodeID) error {
 	if err != nil || s.tag == "" {
 		return err
 	}
-	tag, err := strconv.ParseUint(s.tag, 10, 16)
-	if err != nil {
+	tag, err := strconv.Atoi(s.tag)
+	if err != nil || tag < 0 || tag > maxTag {
 		return nil //nolint:nilerr // the kernel knows no tag
 	}
 	return c.inDB(func(root string) error {
@@ -44,7 +44,7 @@ func (c *Client) settle(id NodeID) error {
 		if err != nil || len(files) == 0 {
 			return err
 		}
-		dir := filepath.Join(root, "nodes", id.Target, portalDir(id.Portal, int(tag)))
+		dir := filepath.Join(root, "nodes", id.Target, portalDir(id.Portal, tag))
 		if filepath.Dir(files[0]) == dir {
 			return nil
 		}
@@ -175,6 +175,6 @@ func (c *Client) findSession(id NodeID) (session, error) {
 
 // attribute reads a sysfs file.
 func attribute(dir, name string) (string, error) {
-	data, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // names are the kernel's
+	data, err := os.ReadFile(filepath.Join(dir, name))
 	return strings.TrimRight(string(data), "\n"), err
 }

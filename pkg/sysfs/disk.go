@@ -63,11 +63,11 @@ func (f FS) Disk(name string) (Disk, error) {
 // diskAddress is the name of the directory that block/sdX/device points to.
 func (f FS) diskAddress(name string) (HCTL, error) {
 	path := f.path("block", name, "device")
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return HCTL{}, fail("resolve", path, err)
 	}
-	address, err := ParseHCTL(filepath.Base(real))
+	address, err := ParseHCTL(filepath.Base(resolved))
 	return address, fail("resolve", path, err)
 }
 

@@ -18,7 +18,10 @@ func TestParseHCTL(t *testing.T) {
 			t.Errorf("%q: got %v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "0:0:0", "0:0:0:0:0", "-1:0:0:0", "+1:0:0:0", "0:0:0:+1", "0:0:0:", "a:0:0:0", "0:0:0:0 ", "target0:0:0"} {
+	bad := []string{
+		"", "0:0:0", "0:0:0:0:0", "-1:0:0:0", "+1:0:0:0", "0:0:0:+1", "0:0:0:", "a:0:0:0", "0:0:0:0 ", "target0:0:0",
+	}
+	for _, text := range bad {
 		if got, err := ParseHCTL(text); !errors.Is(err, ErrFormat) {
 			t.Errorf("%q: got %v, %v", text, got, err)
 		}

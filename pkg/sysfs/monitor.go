@@ -87,7 +87,10 @@ func listenUevents() (int, error) {
 func (m *Monitor) receive(fd, wake int) {
 	buf := make([]byte, 16<<10)
 	for {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+		fds := []unix.PollFd{
+			{Fd: int32(fd), Events: unix.POLLIN},   //nolint:gosec // descriptors are small
+			{Fd: int32(wake), Events: unix.POLLIN}, //nolint:gosec // descriptors are small
+		}
 		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}

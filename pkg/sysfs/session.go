@@ -90,16 +90,16 @@ func (f FS) Session(id int) (Session, error) {
 // sessionHost finds the SCSI host above a session: .../host3/session1/iscsi_session/session1.
 func (f FS) sessionHost(name string) (int, error) {
 	path := f.path("class", "iscsi_session", name)
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return 0, fail("resolve", path, err)
 	}
-	for part := range strings.SplitSeq(real, "/") {
+	for part := range strings.SplitSeq(resolved, "/") {
 		if host, ok := number(part, "host"); ok {
 			return host, nil
 		}
 	}
-	return 0, &Error{Op: "resolve", Path: path, Err: fmt.Errorf("%w: no SCSI host in %q", ErrFormat, real)}
+	return 0, &Error{Op: "resolve", Path: path, Err: fmt.Errorf("%w: no SCSI host in %q", ErrFormat, resolved)}
 }
 
 // hostNIC is the device that iscsid told the kernel; "" for an unbound session, and where the kernel has none.

@@ -54,9 +54,8 @@ func fail(op, path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var perr *fs.PathError
-	if errors.As(err, &perr) {
-		err = perr.Err
+	if cause, ok := errors.AsType[*fs.PathError](err); ok {
+		err = cause.Err
 	}
 	if isGone(err) {
 		err = fmt.Errorf("%w (%w)", ErrGone, err)
@@ -73,7 +72,7 @@ func isGone(err error) bool {
 // read gives an attribute without its trailing newline.
 func (f FS) read(names ...string) (string, error) {
 	path := f.path(names...)
-	data, err := os.ReadFile(path) //nolint:gosec // names are the kernel's
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return "", fail("read", path, err)
 	}
@@ -96,7 +95,7 @@ func (f FS) readInt(names ...string) (int64, error) {
 // write gives a value to an attribute. It never creates a file.
 func (f FS) write(value string, names ...string) error {
 	path := f.path(names...)
-	file, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // names are the kernel's
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return fail("write", path, err)
 	}
@@ -107,7 +106,7 @@ func (f FS) write(value string, names ...string) error {
 // list gives the names in a directory, sorted; none when it is not there.
 func (f FS) list(names ...string) ([]string, error) {
 	path := f.path(names...)
-	dir, err := os.Open(path) //nolint:gosec // names are the kernel's
+	dir, err := os.Open(path)
 	if err == nil {
 		defer func() { _ = dir.Close() }()
 		var found []string

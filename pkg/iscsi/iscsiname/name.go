@@ -21,10 +21,13 @@ const DefaultPort = 3260
 // ErrInvalid is wrapped by every error of this package.
 var ErrInvalid = errors.New("invalid")
 
+// label is one part of a domain name.
+const label = `[a-z0-9]([a-z0-9-]*[a-z0-9])?`
+
 var (
 	// iqnPattern: "iqn.", the month since when the naming authority owned its domain, the reversed domain, and
 	// optionally a colon with any string of the allowed characters (RFC 7143, section 4.2.7.4).
-	iqnPattern = regexp.MustCompile(`^iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[a-z0-9.:-]+)?$`)
+	iqnPattern = regexp.MustCompile(`^iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.` + label + `(\.` + label + `)*(:[a-z0-9.:-]+)?$`)
 	// euiPattern: 64 bits in hexadecimal (RFC 7143, section 4.2.7.5).
 	euiPattern = regexp.MustCompile(`^eui\.[0-9a-f]{16}$`)
 	// naaPattern: 64 or 128 bits (RFC 7143, section 4.2.7.6).
