@@ -1,65 +1,167 @@
-// Package attach makes one block device of a LUN that is reached over several bound iSCSI sessions, and takes it
-// apart again. One verb a file: attach, detach, resize, inspect, heal.
 package attach
 
 import (
-	"net/netip"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 
-	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/pkg/sysfs"
 )
 
-// Spec says what to attach. All of it is validated by who makes it (pkg/volume).
-type Spec struct {
-	// Target is the IQN of the target, Portals where it listens.
-	Target  string
-	Portals []netip.AddrPort
-	// LUN is the logical unit number that the target gave to this initiator.
-	LUN int
-	// WWID is what every path must report in /sys/block/sdX/device/wwid, such as "naa.6001405...". Empty: the
-	// paths must agree with each other, and Device.WWID says what they reported.
-	WWID string
-	// Interfaces are names of interfaces of this node, in the order of the StorageClass.
-	Interfaces []string
-	Pairing    binding.Pairing
-	// MinPaths is how many paths the map must have before it may be used; at least 1.
-	MinPaths int
-	// Initiator is the IQN that the sessions use.
-	Initiator string
-	// CHAP is nil when the target does not ask for it. Secret.
-	CHAP *CHAP
+// Attach makes one device of the volume's paths. When it returns, all paths that could be reached are in the map, at
+// least MinPaths, each with the volume's WWID and the same size. What cannot be reached now is added by Heal. Attaching
+// again gives the device that is there, with what it lacked. multipathd adopts the map within moments.
+//
+// Errors are ErrNotReady, ErrInvalid, ErrAuth, ErrTooFewPaths (a *PathsError), ErrWWIDMismatch, ErrSizeMismatch,
+// ErrForeign, or the context's. A failed Attach leaves sessions and disks for the next one, or for Detach; but of a
+// volume whose WWID is not known it leaves no disks.
+func (a *Attacher) Attach(ctx context.Context, spec Spec) (Device, error) {
+	dev, err := a.attach(ctx, spec)
+	if err != nil {
+		return Device{}, &Error{Op: "attach", WWID: spec.WWID, Err: err}
+	}
+	return dev, nil
 }
 
-// CHAP holds what initiator and target prove to each other. Secrets: never logged, never in an error.
-type CHAP struct {
-	User, Secret string
-	// TargetUser and TargetSecret are for mutual CHAP, both or neither.
-	TargetUser, TargetSecret string
+func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
+	spec.MinPaths = max(1, spec.MinPaths)
+	if err := a.Ready(ctx); err != nil {
+		return Device{}, err
+	}
+	pairs, err := a.matrix(spec)
+	if err != nil {
+		return Device{}, err
+	}
+	release, err := a.targets.share(ctx, spec.Target)
+	if err != nil {
+		return Device{}, err
+	}
+	defer release()
+	unlock, err := a.volumes.lock(ctx, cmp.Or(spec.WWID, spec.Target+" "+strconv.Itoa(spec.LUN)))
+	if err != nil {
+		return Device{}, err
+	}
+	defer unlock()
+	if err := a.announce(ctx, spec.WWID); err != nil {
+		return Device{}, err
+	}
+	paths, failed := a.gather(ctx, spec, pairs)
+	dev, err := a.build(ctx, spec, paths, failed)
+	if err != nil && spec.WWID == "" {
+		err = errors.Join(err, a.forgetUnused(context.WithoutCancel(ctx), paths))
+	}
+	return dev, err
 }
 
-// Device is an attached volume.
-type Device struct {
-	// WWID as in Spec.
-	WWID string
-	// Path is the block device to use: /dev/mapper/<wwid>. Its identity was checked by the map's dm UUID.
-	Path string
-	// Major and Minor are the device number of the map.
-	Major, Minor uint32
-	SizeBytes    int64
-	// Paths of the map, in a stable order.
-	Paths []Path
+// announce prepares the node for a volume whose WWID is known: what is left of its last time here has gone, and its
+// disks will be taken for multipath ones from their first uevent on, so that nothing else takes them.
+func (a *Attacher) announce(ctx context.Context, wwid string) error {
+	id, ok := multipath.ID(wwid)
+	if !ok {
+		return nil
+	}
+	if err := a.left(ctx, multipath.UUID(id)); err != nil {
+		return err
+	}
+	return a.cfg.Files(func() error { return a.cfg.WWIDs.Add(ctx, id) })
 }
 
-// Path is one disk of one bound session.
-type Path struct {
-	// Interface is the name ("san-a"), NIC the network device, Portal where the session is connected.
-	Interface, NIC string
-	Portal         netip.AddrPort
-	// Session is the session's number (session7 -> 7), HCTL the SCSI address, Disk the kernel's name ("sdb").
-	Session int
-	HCTL    string
-	Disk    string
-	// SessionState is the kernel's (LOGGED_IN, FAILED, FREE); State is the map's view: active or failed, and
-	// missing when the path is not in the map.
-	SessionState string
-	State        string
+// build makes the map of the paths, or takes the one that is there, and describes it.
+func (a *Attacher) build(ctx context.Context, spec Spec, paths []path, failed []*PairError) (Device, error) {
+	if len(paths) < spec.MinPaths {
+		return Device{}, tooFew(len(paths), spec.MinPaths, failed)
+	}
+	disks := make([]sysfs.Disk, len(paths))
+	for i, p := range paths {
+		disks[i] = p.disk
+	}
+	slices.SortFunc(disks, func(x, y sysfs.Disk) int { return cmp.Compare(x.HCTL.Host, y.HCTL.Host) })
+	if err := a.agree(disks); err != nil {
+		return Device{}, err
+	}
+	id, err := a.mapID(ctx, disks[0].WWID, disks)
+	if err != nil {
+		return Device{}, err
+	}
+	if spec.WWID == "" {
+		unlock, err := a.volumes.lock(ctx, disks[0].WWID)
+		if err != nil {
+			return Device{}, err
+		}
+		defer unlock()
+		if err := a.announce(ctx, disks[0].WWID); err != nil {
+			return Device{}, err
+		}
+	}
+	info, err := a.assemble(ctx, id, disks)
+	if err != nil {
+		return Device{}, err
+	}
+	if err := a.dm.EnsureLink(info); err != nil {
+		return Device{}, err
+	}
+	return a.inspected(spec, info, disks[0].WWID, failed)
+}
+
+// inspected describes the map that was built, and refuses it when too few of its paths work after all.
+func (a *Attacher) inspected(spec Spec, info multipath.Info, wwid string, failed []*PairError) (Device, error) {
+	dev, err := a.describe(info, wwid)
+	if err != nil {
+		return Device{}, err
+	}
+	active := 0
+	for _, p := range dev.Paths {
+		if p.State == StateActive && p.Interface != "" {
+			active++
+		}
+	}
+	if active < spec.MinPaths {
+		return Device{}, tooFew(active, spec.MinPaths, failed)
+	}
+	return dev, nil
+}
+
+// tooFew is ErrTooFewPaths; a CHAP failure or a wrong unit among the causes says more, and errors.Is finds it.
+func tooFew(have, want int, failed []*PairError) error {
+	return &PathsError{Have: have, Want: want, Pairs: failed}
+}
+
+// agree checks that the disks are one unit of one size. One that reports another size may not have been asked since
+// the volume grew.
+func (a *Attacher) agree(disks []sysfs.Disk) error {
+	for i, d := range disks {
+		if d.WWID == "" || d.WWID != disks[0].WWID {
+			return fmt.Errorf("%w: %s is %s, %s is %s", ErrWWIDMismatch, disks[0].Name, orNothing(disks[0].WWID), d.Name, orNothing(d.WWID))
+		}
+		if d.SizeBytes == disks[0].SizeBytes {
+			continue
+		}
+		fresh, err := a.refresh(d)
+		if err != nil {
+			return err
+		}
+		if disks[0], err = a.refresh(disks[0]); err != nil {
+			return err
+		}
+		if disks[i] = fresh; fresh.SizeBytes != disks[0].SizeBytes {
+			return fmt.Errorf("%w: %s has %d bytes, %s has %d", ErrSizeMismatch,
+				disks[0].Name, disks[0].SizeBytes, d.Name, fresh.SizeBytes)
+		}
+	}
+	return nil
+}
+
+// forgetUnused removes the disks of an attach that failed, where nothing was built on them.
+func (a *Attacher) forgetUnused(ctx context.Context, paths []path) error {
+	var unused []sysfs.Disk
+	for _, p := range paths {
+		if holders, err := a.sys.Holders(p.disk.Name); err == nil && len(holders) == 0 {
+			unused = append(unused, p.disk)
+		}
+	}
+	return a.forget(ctx, unused, "", nil)
 }

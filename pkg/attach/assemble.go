@@ -1,0 +1,277 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/pkg/sysfs"
+)
+
+// For claimed.
+const (
+	exclusive = unix.O_EXCL
+	errBusy   = unix.EBUSY
+)
+
+const (
+	// askTime bounds how long multipathd may take to know a disk: until udev's rules have run for it.
+	askTime = 30 * time.Second
+	// joinTries bounds how often a path is put into a map that multipathd changes at the same time.
+	joinTries = 5
+)
+
+func devno(d sysfs.Disk) multipath.Devno { return multipath.Devno{Major: d.Major, Minor: d.Minor} }
+
+func numbers(disks []sysfs.Disk) []multipath.Devno {
+	all := make([]multipath.Devno, len(disks))
+	for i, d := range disks {
+		all[i] = devno(d)
+	}
+	return all
+}
+
+// mapID gives multipathd's name for the disks' WWID: computed where that is certain, else asked from multipathd, which
+// has it from udev.
+func (a *Attacher) mapID(ctx context.Context, wwid string, disks []sysfs.Disk) (string, error) {
+	if id, ok := multipath.ID(wwid); ok {
+		return id, nil
+	}
+	if m, ok := a.mapAbove(disks); ok {
+		return strings.TrimPrefix(m.UUID, multipath.UUID("")), nil
+	}
+	if len(disks) == 0 {
+		return "", ErrNotFound
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	for {
+		known, err := a.mpd.KnownPaths(ctx)
+		if err != nil && !errors.Is(err, multipath.ErrBusy) {
+			return "", err
+		}
+		i := slices.IndexFunc(known, func(k multipath.KnownPath) bool {
+			return k.Disk == disks[0].Name && k.HCTL == disks[0].HCTL.String() && k.ID != ""
+		})
+		if i >= 0 {
+			return known[i].ID, nil
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return "", fmt.Errorf("%w: multipathd does not say what it calls %s (%s): is it blacklisted in multipath.conf?",
+				ErrNotReady, wwid, disks[0].Name)
+		}
+	}
+}
+
+// mapAbove finds the multipath map that is built on one of the disks.
+func (a *Attacher) mapAbove(disks []sysfs.Disk) (sysfs.Map, bool) {
+	for _, d := range disks {
+		holders, err := a.sys.Holders(d.Name)
+		if err != nil {
+			continue
+		}
+		for _, h := range holders {
+			if m, err := a.sys.Map(h); err == nil && strings.HasPrefix(m.UUID, multipath.UUID("")) {
+				return m, true
+			}
+		}
+	}
+	return sysfs.Map{}, false
+}
+
+// assemble gives the map of id with all the disks in it: the one that is there, be it multipathd's, or a new one.
+func (a *Attacher) assemble(ctx context.Context, id string, disks []sysfs.Disk) (multipath.Info, error) {
+	uuid := multipath.UUID(id)
+	for {
+		info, err := a.dm.Settle(ctx, uuid)
+		if err == nil {
+			return info, errors.Join(a.fill(ctx, info, disks), a.keepAdopted(ctx, info))
+		}
+		if !errors.Is(err, multipath.ErrNotFound) {
+			return info, err
+		}
+		info, err = a.create(id, disks)
+		if !errors.Is(err, multipath.ErrExists) {
+			return info, err
+		}
+		// multipathd was first; or a map of this name has another uuid, which no waiting mends.
+		if _, err := a.dm.Find(uuid); errors.Is(err, multipath.ErrNotFound) {
+			return info, fmt.Errorf("%w: a map named %s exists with another uuid", ErrForeign, id)
+		}
+	}
+}
+
+// create makes the map and has multipathd adopt it.
+func (a *Attacher) create(id string, disks []sysfs.Disk) (multipath.Info, error) {
+	t := multipath.Table{
+		Sectors: uint64(disks[0].SizeBytes) / 512, //nolint:gosec // a size is positive
+		Queue:   a.cfg.Policy.Queues(), Groups: a.groups(disks),
+	}
+	info, hold, err := a.dm.Create(id, t)
+	if errors.Is(err, multipath.ErrOpen) {
+		return info, fmt.Errorf("%w: %w", ErrForeign, err)
+	}
+	if err == nil {
+		a.adopt(info, hold)
+	}
+	return info, err
+}
+
+// groups puts the disks into path groups by the access state that the kernel's ALUA handler read, best first. multipathd
+// does the same when it adopts the map; until then no path that may be slow or standby is used before a better one.
+func (a *Attacher) groups(disks []sysfs.Disk) [][]multipath.Devno {
+	ranks := []string{"optimized", "", "non-optimized", "other"}
+	byRank := make([][]multipath.Devno, len(ranks))
+	for _, d := range disks {
+		i := slices.Index(ranks, a.accessState(d))
+		byRank[i] = append(byRank[i], devno(d))
+	}
+	return slices.DeleteFunc(byRank, func(g []multipath.Devno) bool { return len(g) == 0 })
+}
+
+// accessState is empty where the kernel has no handler on the disk: then all paths are alike.
+func (a *Attacher) accessState(d sysfs.Disk) string {
+	text, err := os.ReadFile(filepath.Join(string(a.sys), "block", d.Name, "device", "access_state"))
+	if err != nil {
+		return ""
+	}
+	switch state := strings.TrimSpace(string(text)); state {
+	case "active/optimized":
+		return "optimized"
+	case "active/non-optimized":
+		return "non-optimized"
+	case "":
+		return ""
+	default:
+		return "other"
+	}
+}
+
+// fill puts the disks that a live map lacks into it. multipathd is asked first, since it watches the map; as long as
+// udev has not handled the disk it refuses, and then the table is changed here: it finds the path there later.
+func (a *Attacher) fill(ctx context.Context, info multipath.Info, disks []sysfs.Disk) error {
+	for range joinTries {
+		t, err := a.checkedTable(info, disks)
+		if err != nil {
+			return err
+		}
+		missing := outside(t, disks)
+		if len(missing) == 0 {
+			return nil
+		}
+		if a.askToAdd(ctx, missing) {
+			continue
+		}
+		if err := a.reload(info, disks); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: map %s does not keep its paths", ErrTooFewPaths, info.Name)
+}
+
+// outside gives the disks that are not in the table.
+func outside(t multipath.Table, disks []sysfs.Disk) []sysfs.Disk {
+	return slices.DeleteFunc(slices.Clone(disks), func(d sysfs.Disk) bool { return t.Covers(numbers([]sysfs.Disk{d})) })
+}
+
+// reload adds the disks that the table lacks to it.
+func (a *Attacher) reload(info multipath.Info, disks []sysfs.Disk) error {
+	t, err := a.checkedTable(info, disks)
+	if err != nil {
+		return err
+	}
+	missing := outside(t, disks)
+	if len(missing) == 0 {
+		return nil
+	}
+	t.Groups = extend(t.Groups, a.groups(missing))
+	return a.dm.Reload(info.UUID, t)
+}
+
+func extend(have, more [][]multipath.Devno) [][]multipath.Devno {
+	if len(have) == 0 {
+		return more
+	}
+	all := slices.Clone(have)
+	all[0] = append(slices.Clone(all[0]), more[0]...)
+	return append(all, more[1:]...)
+}
+
+// askToAdd says whether multipathd took all of the disks.
+func (a *Attacher) askToAdd(ctx context.Context, disks []sysfs.Disk) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for _, d := range disks {
+		if err := a.mpd.AddPath(ctx, d.Name); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// checkedTable gives the map's table after a check of what is in it: only disks with the volume's WWID, and the
+// volume's size. A disk that is gone from sysfs is a dead path, which multipathd drops.
+func (a *Attacher) checkedTable(info multipath.Info, disks []sysfs.Disk) (multipath.Table, error) {
+	t, err := a.dm.Table(info.UUID)
+	if err != nil {
+		return t, err
+	}
+	for _, p := range t.Paths() {
+		d, err := a.diskByNumber(p)
+		if errors.Is(err, sysfs.ErrGone) {
+			continue
+		}
+		if err != nil {
+			return t, err
+		}
+		if d.WWID != disks[0].WWID {
+			return t, fmt.Errorf("%w: map %s has %s, which is %s", ErrWWIDMismatch, info.Name, d.Name, orNothing(d.WWID))
+		}
+	}
+	return t, nil
+}
+
+// diskByNumber finds the disk of a device number.
+func (a *Attacher) diskByNumber(n multipath.Devno) (sysfs.Disk, error) {
+	to, err := os.Readlink(filepath.Join(string(a.sys), "dev", "block", n.String()))
+	if errors.Is(err, os.ErrNotExist) {
+		return sysfs.Disk{}, fmt.Errorf("device %s: %w", n, sysfs.ErrGone)
+	}
+	if err != nil {
+		return sysfs.Disk{}, err
+	}
+	return a.sys.Disk(filepath.Base(to))
+}
+
+// join puts one verified disk into the map of its WWID; ErrNotFound when there is none.
+func (a *Attacher) join(ctx context.Context, d sysfs.Disk) error {
+	unlock, err := a.volumes.lock(ctx, d.WWID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	id, err := a.mapID(ctx, d.WWID, []sysfs.Disk{d})
+	if err != nil {
+		return err
+	}
+	info, err := a.dm.Settle(ctx, multipath.UUID(id))
+	if errors.Is(err, multipath.ErrNotFound) {
+		// The volume was detached meanwhile, and its disk is nobody's.
+		return errors.Join(ErrNotFound, a.forget(ctx, []sysfs.Disk{d}, "", nil))
+	}
+	if err != nil {
+		return err
+	}
+	if t, err := a.dm.Table(info.UUID); err == nil && t.Sectors != uint64(d.SizeBytes)/512 { //nolint:gosec // positive
+		return fmt.Errorf("%w: %s has %d bytes, the map %d", ErrSizeMismatch, d.Name, d.SizeBytes, t.Sectors*512)
+	}
+	return a.fill(ctx, info, []sysfs.Disk{d})
+}

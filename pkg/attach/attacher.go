@@ -1,0 +1,179 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/iscsi"
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/pkg/sysfs"
+)
+
+// Initiator is what attach needs of open-iscsi; *iscsi.Client does it.
+type Initiator interface {
+	Ready(ctx context.Context) error
+	EnsureIface(ctx context.Context, i iscsi.Iface) error
+	EnsureNode(ctx context.Context, n iscsi.Node) error
+	Nodes(ctx context.Context) ([]iscsi.NodeID, error)
+	Login(ctx context.Context, id iscsi.NodeID) error
+	Logout(ctx context.Context, session int, id iscsi.NodeID) error
+}
+
+// Config says what an Attacher works with. Only ISCSI and Interfaces have no default.
+type Config struct {
+	ISCSI Initiator
+	// Interfaces resolves the node's interfaces to NICs, as they are now.
+	Interfaces func() (binding.Resolution, error)
+	// Files runs fn with the host's files in view (/etc/multipath, /run/udev); nil where they are ours.
+	Files func(fn func() error) error
+
+	Sys        sysfs.FS
+	Dev        string
+	Multipathd *multipath.Client
+	WWIDs      multipath.WWIDs
+	// ConfigFile is multipathd's, for Policy.
+	ConfigFile string
+	Policy     multipath.Policy
+	Timers     iscsi.Timers
+	// Grace is how long a session without a disk stays, in case that the next volume needs it. 0 is 60 s.
+	Grace time.Duration
+}
+
+// DefaultGrace is how long a session without disks stays.
+const DefaultGrace = 60 * time.Second
+
+// Attacher attaches and detaches volumes. Its truth is the kernel: a new one takes over from one that was killed at
+// any point. Calls for one volume wait for each other; calls for different volumes run concurrently.
+type Attacher struct {
+	cfg     Config
+	sys     sysfs.FS
+	dm      *multipath.DM
+	mpd     *multipath.Client
+	changes *sysfs.Monitor
+	udev    *udevd
+
+	volumes  locks  // by WWID
+	sessions locks  // by session that is to be made
+	targets  shares // by target: attaches in flight against logouts
+
+	mu       sync.Mutex
+	prepared bool
+	adopting map[string]*adoption     // by dm uuid
+	leaving  map[string]chan struct{} // by dm uuid: removed, and udev and multipathd have not seen it yet
+	silent   map[iscsi.NodeID]time.Time
+	idle     map[int]time.Time // since when a session has had no disk
+
+	life context.Context //nolint:containedctx // of the goroutines that outlive a call; ended by Close
+	end  context.CancelFunc
+	work sync.WaitGroup
+}
+
+// New returns an Attacher; ctx carries its logger and ends its background work, as Close does.
+func New(ctx context.Context, cfg Config) (*Attacher, error) {
+	if cfg.ISCSI == nil || cfg.Interfaces == nil {
+		return nil, errors.New("attach: ISCSI and Interfaces are required")
+	}
+	setDefaults(&cfg)
+	changes, err := sysfs.NewMonitor()
+	if err != nil {
+		klog.FromContext(ctx).Info("No uevents from the kernel, polling instead", "reason", err.Error())
+	}
+	a := &Attacher{
+		cfg: cfg, sys: cfg.Sys, dm: multipath.NewDM(cfg.Dev), mpd: cfg.Multipathd, changes: changes,
+		adopting: map[string]*adoption{}, leaving: map[string]chan struct{}{},
+		silent: map[iscsi.NodeID]time.Time{}, idle: map[int]time.Time{},
+	}
+	a.life, a.end = context.WithCancel(ctx)
+	if a.udev, err = newUdevd(); err != nil {
+		klog.FromContext(ctx).Info("No events from udevd, waiting by the clock instead", "reason", err.Error())
+	}
+	a.background(a.logoutIdle)
+	return a, nil
+}
+
+func setDefaults(cfg *Config) {
+	if cfg.Sys == "" {
+		cfg.Sys = sysfs.Default
+	}
+	if cfg.Dev == "" {
+		cfg.Dev = "/dev"
+	}
+	if cfg.Multipathd == nil {
+		cfg.Multipathd = multipath.NewClient()
+	}
+	if cfg.WWIDs.File == "" {
+		cfg.WWIDs = multipath.HostWWIDs()
+	}
+	if cfg.ConfigFile == "" {
+		cfg.ConfigFile = multipath.ConfigFile
+	}
+	if cfg.Policy == (multipath.Policy{}) {
+		cfg.Policy = multipath.DefaultPolicy()
+	}
+	if cfg.Timers == (iscsi.Timers{}) {
+		cfg.Timers = iscsi.DefaultTimers()
+	}
+	if cfg.Grace == 0 {
+		cfg.Grace = DefaultGrace
+	}
+	if cfg.Files == nil {
+		cfg.Files = func(fn func() error) error { return fn() }
+	}
+}
+
+// Close ends the background work and waits for it. Maps and sessions stay as they are.
+func (a *Attacher) Close() {
+	a.end()
+	a.work.Wait()
+	a.changes.Close()
+	a.udev.close()
+}
+
+// background runs fn until it returns; it must do so when its context, the Attacher's, ends.
+func (a *Attacher) background(fn func(ctx context.Context)) {
+	a.work.Go(func() { fn(a.life) })
+}
+
+// Ready says whether volumes can be attached here; ErrNotReady names the program, daemon or module that is missing and
+// the package that brings it. The first success also tells multipathd our policy.
+func (a *Attacher) Ready(ctx context.Context) error {
+	err := a.cfg.ISCSI.Ready(ctx)
+	if err == nil {
+		err = a.dm.Ready()
+	}
+	if err == nil {
+		err = a.mpd.Ready(ctx)
+	}
+	if err != nil && !errors.Is(err, multipath.ErrBusy) {
+		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return a.prepare(ctx)
+}
+
+// prepare runs once: before the first map, so that multipathd's reconfigure meets none of ours in the making.
+func (a *Attacher) prepare(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.prepared {
+		return nil
+	}
+	var changed bool
+	err := a.cfg.Files(func() (err error) {
+		changed, err = a.cfg.Policy.WriteConfig(a.cfg.ConfigFile)
+		return err
+	})
+	if err == nil && changed {
+		err = a.mpd.Reconfigure(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: configure multipathd: %w", ErrNotReady, err)
+	}
+	a.prepared = true
+	return a.udev.drain(ctx, a.cfg.Files)
+}

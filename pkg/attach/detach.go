@@ -1,0 +1,273 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/portbind/portbind/pkg/iscsi"
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/pkg/sysfs"
+)
+
+const (
+	// openPatience is how long a map may be held open by programs that have no claim on it: udev's rules read each
+	// device that changed. In User-Mode Linux they take seconds.
+	openPatience = 10 * time.Second
+	// removeTries bounds how often a map is removed that somebody makes anew.
+	removeTries = 5
+)
+
+// Detach takes the volume's map apart and removes its disks from our sessions; the sessions stay for the grace time.
+// Neither path nor LUN needs to work still. What is there is found by the WWID: a volume that is not attached, or half,
+// is success in the end. ErrInUse, with who uses it, when the map is mounted or open. It does not log out.
+func (a *Attacher) Detach(ctx context.Context, wwid string) error {
+	if err := a.detach(ctx, wwid); err != nil {
+		return &Error{Op: "detach", WWID: wwid, Err: err}
+	}
+	return nil
+}
+
+func (a *Attacher) detach(ctx context.Context, wwid string) error {
+	if wwid == "" {
+		return nil // Attach left nothing
+	}
+	unlock, err := a.volumes.lock(ctx, wwid)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	disks, err := a.ourDisks(wwid)
+	if err != nil {
+		return err
+	}
+	id, err := a.idForDetach(wwid, disks)
+	if err != nil {
+		return err
+	}
+	for range removeTries {
+		gone, err := a.takeDown(ctx, id, disks)
+		if err != nil || gone {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: something makes map %s anew", ErrForeign, id)
+}
+
+// idForDetach finds the map's name without multipathd; empty when there is no map, or it cannot be told.
+func (a *Attacher) idForDetach(wwid string, disks []sysfs.Disk) (string, error) {
+	if id, ok := multipath.ID(wwid); ok {
+		return id, nil
+	}
+	all, err := a.sys.DisksByWWID(wwid)
+	if err != nil {
+		return "", err
+	}
+	m, _ := a.mapAbove(append(all, disks...))
+	return strings.TrimPrefix(m.UUID, multipath.UUID("")), nil
+}
+
+// takeDown removes the map, then the disks; gone says that no map came back meanwhile.
+func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) (gone bool, err error) {
+	uuid := multipath.UUID(id)
+	if id == "" {
+		return true, a.forget(ctx, disks, "", nil)
+	}
+	// Off the list first: multipathd may look at a disk between the map's end and the disk's, and would make a new map.
+	if err := a.cfg.Files(func() error { return a.cfg.WWIDs.Drop(ctx, id) }); err != nil {
+		return false, err
+	}
+	info, err := a.dm.Find(uuid)
+	if err != nil && !errors.Is(err, multipath.ErrNotFound) {
+		return false, err
+	}
+	var seen <-chan struct{}
+	if err == nil {
+		seen = a.udev.expectRemoval(fmt.Sprintf("dm-%d", info.Devno.Minor))
+	}
+	pins := a.pin(disks)
+	if err := a.removeMap(ctx, uuid); err != nil {
+		pins.release()
+		return false, err
+	}
+	if err := a.forgetPinned(ctx, disks, pins, uuid, seen); err != nil {
+		return false, err
+	}
+	_, err = a.dm.Find(uuid)
+	if errors.Is(err, multipath.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// removeMap removes a map that nobody uses: I/O that waits in it for a path fails first, so that nothing hangs.
+func (a *Attacher) removeMap(ctx context.Context, uuid string) error {
+	info, err := a.dm.Find(uuid)
+	if errors.Is(err, multipath.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if used, err := a.dm.Claimed(info); err != nil || used {
+		return errors.Join(err, a.inUse(info))
+	}
+	a.release(uuid)
+	if err := a.failIO(ctx, info); err != nil {
+		return err
+	}
+	err = a.dm.RemoveUnused(ctx, uuid, openPatience)
+	if errors.Is(err, multipath.ErrOpen) {
+		return a.inUse(info)
+	}
+	if err != nil {
+		return err
+	}
+	return a.dm.DropLink(info)
+}
+
+// FailIO makes I/O that waits for a path of the volume's map fail from now on, when no path works: an unmount would
+// wait with it, without an end. With a working path, or without a map, it does nothing. What an application wrote and
+// did not sync is lost then; it is for a volume that must go away.
+func (a *Attacher) FailIO(ctx context.Context, wwid string) error {
+	id, err := a.idForDetach(wwid, nil)
+	if err != nil || id == "" {
+		return err
+	}
+	info, err := a.dm.Find(multipath.UUID(id))
+	if errors.Is(err, multipath.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = a.failIO(ctx, info)
+	}
+	if err != nil {
+		return &Error{Op: "fail waiting I/O of", WWID: wwid, Err: err}
+	}
+	return nil
+}
+
+// failIO tells multipathd, too, when no path works: it would turn the waiting on again with the next path that changes.
+func (a *Attacher) failIO(ctx context.Context, info multipath.Info) error {
+	states, err := a.dm.PathStates(info.UUID)
+	if errors.Is(err, multipath.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, s := range states {
+		if s.Active {
+			return nil
+		}
+	}
+	if err := a.dm.FailIO(info.UUID); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := a.mpd.DisableQueueing(ctx, info.Name); err != nil {
+		klog.FromContext(ctx).V(2).Info("multipathd was not told", "map", info.Name, "reason", err.Error())
+	}
+	return nil
+}
+
+// inUse says who uses the map.
+func (a *Attacher) inUse(info multipath.Info) error {
+	var who []string
+	holders, err := a.sys.Holders(fmt.Sprintf("dm-%d", info.Devno.Minor))
+	if err == nil {
+		for _, h := range holders {
+			if m, err := a.sys.Map(h); err == nil {
+				h = m.Name
+			}
+			who = append(who, "device "+h)
+		}
+	}
+	who = append(who, users(info.Devno)...)
+	if len(who) == 0 {
+		who = []string{"an unknown user, perhaps a mount in another namespace"}
+	}
+	return fmt.Errorf("%w: map %s by %s", ErrInUse, info.Name, strings.Join(who, ", "))
+}
+
+// ourDisks gives the volume's disks on our sessions. Those of other sessions are not ours to remove.
+func (a *Attacher) ourDisks(wwid string) ([]sysfs.Disk, error) {
+	all, err := a.sys.DisksByWWID(wwid)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := a.ourHosts()
+	if err != nil {
+		return nil, err
+	}
+	var ours []sysfs.Disk
+	for _, d := range all {
+		if _, ok := hosts[d.HCTL.Host]; ok {
+			ours = append(ours, d)
+		}
+	}
+	return ours, nil
+}
+
+// ourHosts gives our sessions by SCSI host.
+func (a *Attacher) ourHosts() (map[int]sysfs.Session, error) {
+	sessions, err := a.sys.Sessions()
+	if err != nil {
+		return nil, err
+	}
+	hosts := map[int]sysfs.Session{}
+	for _, s := range sessions {
+		if _, ok := iscsi.InterfaceOf(s.Iface); ok {
+			hosts[s.Host] = s
+		}
+	}
+	return hosts, nil
+}
+
+// forget removes disks with no map above them.
+func (a *Attacher) forget(ctx context.Context, disks []sysfs.Disk, uuid string, seen <-chan struct{}) error {
+	return a.forgetPinned(ctx, disks, a.pin(disks), uuid, seen)
+}
+
+// forgetPinned removes the disks at once, each as fast as its path allows, and keeps their names taken until udevd and
+// multipathd have seen it (pins.go).
+func (a *Attacher) forgetPinned(ctx context.Context, disks []sysfs.Disk, pins *pins, uuid string, seen <-chan struct{}) error {
+	removed := make(chan error, len(disks))
+	var all sync.WaitGroup
+	for _, d := range disks {
+		all.Go(func() { removed <- a.deleteDisk(d) })
+	}
+	a.depart(pins, uuid, seen, &all)
+	var errs []error
+	for range disks {
+		select {
+		case err := <-removed:
+			errs = append(errs, err)
+		case <-ctx.Done():
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// deleteDisk removes one disk. The kernel flushes its write cache first, which on a path that is down takes as long as
+// the session's recovery timeout; the map above is gone, so such a disk has nothing left to flush and is set offline.
+func (a *Attacher) deleteDisk(d sysfs.Disk) error {
+	now, err := a.sys.Disk(d.Name)
+	if errors.Is(err, sysfs.ErrGone) || (err == nil && now.HCTL != d.HCTL) {
+		return nil
+	}
+	if err == nil && now.State != "running" {
+		state := filepath.Join(string(a.sys), "block", d.Name, "device", "state")
+		_ = os.WriteFile(state, []byte("offline"), 0) // refused in some states, and then not needed
+	}
+	return a.sys.DeleteDisk(d.Name)
+}

@@ -1,0 +1,144 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/pkg/sysfs"
+)
+
+// probeDiskTime is how long after a scan a disk may take to appear: the unit is known at once, the block device is
+// made in the background (sd_probe).
+const probeDiskTime = 30 * time.Second
+
+// disk gives the session's disk of the LUN, as the target describes it now. It is looked for by number but accepted by
+// WWID only: a number that served another volume before may still have that volume's disk (CVE-2023-2088).
+func (a *Attacher) disk(ctx context.Context, s sysfs.Session, lun int, wwid string) (sysfs.Disk, error) {
+	d, err := a.sys.SessionLUN(s.ID, lun)
+	if err == nil {
+		d, err = a.refresh(d)
+	} else if errors.Is(err, sysfs.ErrGone) {
+		d, err = a.scan(ctx, s, lun)
+	}
+	if err != nil || wwid == "" || d.WWID == wwid {
+		return d, err
+	}
+	if err := a.purge(ctx, d); err != nil {
+		return sysfs.Disk{}, err
+	}
+	if d, err = a.scan(ctx, s, lun); err != nil {
+		return sysfs.Disk{}, err
+	}
+	if d.WWID != wwid {
+		return sysfs.Disk{}, fmt.Errorf("%w: LUN %d is %s, wanted is %s", ErrWWIDMismatch, lun, orNothing(d.WWID), wwid)
+	}
+	return d, nil
+}
+
+func orNothing(wwid string) string {
+	if wwid == "" {
+		return "a unit without a WWID"
+	}
+	return wwid
+}
+
+// refresh makes the kernel ask the disk again who it is and how large: what sysfs says is from when it was found.
+func (a *Attacher) refresh(d sysfs.Disk) (sysfs.Disk, error) {
+	if err := a.sys.RescanDisk(d.Name); err != nil {
+		return sysfs.Disk{}, err
+	}
+	return a.sys.Disk(d.Name)
+}
+
+// scan finds the LUN on the session's host and waits for its disk.
+func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Disk, error) {
+	if err := a.sys.ScanLUN(s.Host, lun); err != nil {
+		return sysfs.Disk{}, err
+	}
+	if !a.hasUnit(s.Host, lun) {
+		return sysfs.Disk{}, fmt.Errorf("the target shows no LUN %d to this initiator: %w", lun, sysfs.ErrGone)
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeDiskTime)
+	defer cancel()
+	var d sysfs.Disk
+	err := a.changes.Until(ctx, func() (bool, error) {
+		var err error
+		d, err = a.sys.SessionLUN(s.ID, lun)
+		if errors.Is(err, sysfs.ErrGone) {
+			return false, nil
+		}
+		// A capacity of 0 is of a disk that is being probed still.
+		return err == nil && d.SizeBytes > 0, err
+	})
+	if err != nil {
+		return sysfs.Disk{}, fmt.Errorf("wait for the disk of LUN %d: %w", lun, err)
+	}
+	return d, nil
+}
+
+// hasUnit says whether the kernel knows the logical unit; its disk may still be in the making.
+func (a *Attacher) hasUnit(host, lun int) bool {
+	for _, n := range sysfs.KernelLUNs(lun) {
+		address := sysfs.HCTL{Host: host, LUN: n}.String()
+		if _, err := os.Stat(filepath.Join(string(a.sys), "class", "scsi_device", address)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// purge removes a stale disk that nothing uses. The map of its former volume goes with it when it is not open: it is a
+// leftover, as its last disks on our sessions are.
+func (a *Attacher) purge(ctx context.Context, d sysfs.Disk) error {
+	holders, err := a.sys.Holders(d.Name)
+	if err != nil {
+		return err
+	}
+	for _, h := range holders {
+		if err := a.purgeHolder(ctx, d, h); err != nil {
+			return err
+		}
+	}
+	if claimed(filepath.Join(a.cfg.Dev, d.Name)) {
+		return fmt.Errorf("%w: %s still serves %s and is in use", ErrWWIDMismatch, d.Name, orNothing(d.WWID))
+	}
+	return a.forget(ctx, []sysfs.Disk{d}, "", nil)
+}
+
+func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder string) error {
+	m, err := a.sys.Map(holder)
+	if errors.Is(err, sysfs.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	unlock, ok := a.volumes.try(d.WWID)
+	if !ok {
+		return fmt.Errorf("%w: %s still serves %s, which another call works on", ErrWWIDMismatch, d.Name, d.WWID)
+	}
+	defer unlock()
+	if id, ok := multipath.ID(d.WWID); !ok || m.UUID != multipath.UUID(id) {
+		return fmt.Errorf("%w: %s has %s of map %s (%s)", ErrForeign, d.Name, orNothing(d.WWID), m.Name, m.UUID)
+	}
+	err = a.removeMap(ctx, m.UUID)
+	if errors.Is(err, ErrInUse) {
+		return fmt.Errorf("%w: %s still serves %s, and %w", ErrWWIDMismatch, d.Name, d.WWID, err)
+	}
+	return err
+}
+
+// claimed says whether a mount or another device has a block device for itself.
+func claimed(node string) bool {
+	f, err := os.OpenFile(node, os.O_RDONLY|exclusive, 0)
+	if err != nil {
+		return errors.Is(err, errBusy)
+	}
+	_ = f.Close()
+	return false
+}

@@ -1,0 +1,84 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/portbind/portbind/pkg/multipath"
+)
+
+// healWidth is how many volumes are healed at once.
+const healWidth = 8
+
+// Heal adds what attached volumes lack: sessions of their matrix, disks, paths in the map, and the map to multipathd.
+// It never logs out, removes nothing, and leaves alone what another call works on and what is not attached. Specs need
+// no CHAP: the records that Attach wrote have it. The errors of all volumes are joined; a portal that is still silent
+// is none, it shows in Inspect as a path that is not there.
+func (a *Attacher) Heal(ctx context.Context, specs []Spec) error {
+	var (
+		all  sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+		slot = make(chan struct{}, healWidth)
+	)
+	for _, spec := range specs {
+		all.Go(func() {
+			slot <- struct{}{}
+			defer func() { <-slot }()
+			if err := a.heal(ctx, spec); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, &Error{Op: "heal", WWID: spec.WWID, Err: err})
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func (a *Attacher) heal(ctx context.Context, spec Spec) error {
+	info, err := a.find(spec.WWID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	release, err := a.targets.share(ctx, spec.Target)
+	if err != nil {
+		return err
+	}
+	defer release()
+	errs := []error{a.keepAdopted(ctx, info)}
+	pairs, err := a.matrix(spec)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	lacking, err := a.lacking(spec, pairs)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	return errors.Join(append(errs, a.healPairs(ctx, spec, lacking)...)...)
+}
+
+// keepAdopted makes multipathd take a map that it does not have: it was started anew without it, or we were killed
+// before it was told.
+func (a *Attacher) keepAdopted(ctx context.Context, info multipath.Info) error {
+	_, err := a.mpd.Map(ctx, info.Name)
+	if !errors.Is(err, multipath.ErrNotFound) {
+		return nil // it has it, or is too busy to say; the next time comes
+	}
+	a.mu.Lock()
+	_, underway := a.adopting[info.UUID]
+	a.mu.Unlock()
+	if underway {
+		return nil
+	}
+	hold, err := a.dm.Hold(info)
+	if err != nil {
+		return err
+	}
+	a.adopt(info, hold)
+	return nil
+}

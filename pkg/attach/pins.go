@@ -1,0 +1,138 @@
+package attach
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/pkg/sysfs"
+)
+
+// A removed disk's name ("sdb") is free at once, and the next disk gets it. udevd hears of the removal later, and
+// multipathd, which goes by names, after it: when that name is in the next volume's map by then, multipathd takes the
+// wrong path out, at worst all of them, and stops queueing. So names stay taken until both have seen the removal: the
+// kernel frees a disk's number when its last file is closed (scsi_disk_release), and we have one open.
+
+// pins keep the names of disks taken.
+type pins struct {
+	mu    sync.Mutex
+	files []*os.File
+	disks []sysfs.Disk
+	seen  []<-chan struct{}
+}
+
+// pin opens the disks, which reads nothing from them; it is to be called before the map is removed. A disk that cannot
+// be opened any more is watched all the same.
+func (a *Attacher) pin(disks []sysfs.Disk) *pins {
+	p := &pins{disks: disks}
+	for _, d := range disks {
+		p.seen = append(p.seen, a.udev.expectRemoval(d.Name))
+		f, err := os.OpenFile(filepath.Join(a.cfg.Dev, d.Name), os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &st) != nil || st.Rdev != unix.Mkdev(d.Major, d.Minor) {
+			_ = f.Close()
+			continue
+		}
+		p.files = append(p.files, f)
+	}
+	return p
+}
+
+func (p *pins) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.files {
+		_ = f.Close()
+	}
+	p.files = nil
+}
+
+// depart lets go of the names, and of the map's uuid when it had one, once the removals were seen.
+func (a *Attacher) depart(p *pins, uuid string, seen <-chan struct{}, removals *sync.WaitGroup) {
+	if len(p.disks) == 0 && seen == nil {
+		return
+	}
+	gone := make(chan struct{})
+	if uuid != "" {
+		a.mu.Lock()
+		a.leaving[uuid] = gone
+		a.mu.Unlock()
+	}
+	a.background(func(ctx context.Context) {
+		defer p.release()
+		defer close(gone)
+		removals.Wait()
+		ctx, cancel := context.WithTimeout(ctx, unseenPatience)
+		defer cancel()
+		a.awaitSeen(ctx, p, seen)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.leaving[uuid] == gone {
+			delete(a.leaving, uuid)
+		}
+	})
+}
+
+// awaitSeen returns when udevd has handled all removals and multipathd what udevd then told it.
+func (a *Attacher) awaitSeen(ctx context.Context, p *pins, seen <-chan struct{}) {
+	if a.udev == nil {
+		_ = sleep(ctx, 5*time.Second)
+		return
+	}
+	all := p.seen
+	if seen != nil {
+		all = append(slices.Clone(all), seen)
+	}
+	for _, ch := range all {
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return
+		}
+	}
+	for sleep(ctx, 20*time.Millisecond) == nil {
+		if !a.multipathdBehind(ctx, p.disks) {
+			return
+		}
+	}
+}
+
+// multipathdBehind says whether multipathd has events to handle, or knows one of these disks still.
+func (a *Attacher) multipathdBehind(ctx context.Context, disks []sysfs.Disk) bool {
+	if busy, err := a.mpd.Busy(ctx); err != nil || busy {
+		return err == nil
+	}
+	known, err := a.mpd.KnownPaths(ctx)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(disks, func(d sysfs.Disk) bool {
+		return slices.ContainsFunc(known, func(k multipath.KnownPath) bool { return k.Disk == d.Name && k.HCTL == d.HCTL.String() })
+	})
+}
+
+// left waits until the last map of that uuid is forgotten everywhere: its removal, seen late, would otherwise hit the
+// next one, whose name is the same.
+func (a *Attacher) left(ctx context.Context, uuid string) error {
+	a.mu.Lock()
+	gone := a.leaving[uuid]
+	a.mu.Unlock()
+	if gone == nil {
+		return nil
+	}
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

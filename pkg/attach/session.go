@@ -1,0 +1,211 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/iscsi"
+	"github.com/portbind/portbind/pkg/sysfs"
+)
+
+var (
+	// errDown is a session that iscsid is trying to bring back. It is left alone: a logout would take disks with it.
+	errDown = errors.New("session is down, open-iscsi is reconnecting it")
+	// errWrongNIC is a session of ours that is bound to another NIC, or logged in under another name, than it should.
+	errWrongNIC = errors.New("session is bound to the wrong NIC or name")
+)
+
+const (
+	// probeTime bounds the wait for a TCP connection before a login is tried: a dead portal is then found out without
+	// iscsid, whose login timeout is longer.
+	probeTime = 5 * time.Second
+	// silentTime is how long a portal that did not answer is taken for dead: it is tried, but not waited for.
+	silentTime = time.Minute
+)
+
+// matrix gives the bound sessions that spec asks for. Everything wrong with it is the request's fault: ErrInvalid.
+func (a *Attacher) matrix(spec Spec) ([]binding.Pair, error) {
+	res, err := a.cfg.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	ifaces, err := res.Select(spec.Interfaces)
+	if errors.Is(err, binding.ErrUnknownInterface) {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	pairs, err := binding.Matrix(ifaces, spec.Portals, spec.Pairing)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if spec.MinPaths > len(pairs) {
+		return nil, fmt.Errorf("%w: minPaths is %d, but interfaces %v and %d portals make %d paths (pairing %s)",
+			ErrInvalid, spec.MinPaths, spec.Interfaces, len(spec.Portals), len(pairs), spec.Pairing)
+	}
+	return pairs, nil
+}
+
+func nodeID(target string, p binding.Pair) iscsi.NodeID {
+	return iscsi.NodeID{Target: target, Portal: p.Portal, Interface: p.Interface.Name}
+}
+
+// findSession gives the session of an id among those of the node; its portal is the one asked for, not the one that a
+// redirect led to.
+func findSession(all []sysfs.Session, id iscsi.NodeID) (sysfs.Session, bool) {
+	for _, s := range all {
+		if s.Target == id.Target && s.Iface == iscsi.IfaceName(id.Interface) && asked(s) == id.Portal {
+			return s, true
+		}
+	}
+	return sysfs.Session{}, false
+}
+
+func asked(s sysfs.Session) netip.AddrPort {
+	if s.Persistent.IsValid() {
+		return s.Persistent
+	}
+	return s.Portal
+}
+
+// dial is one pair on its way to a session.
+type dial struct {
+	spec Spec
+	pair binding.Pair
+	// heal: there may be no secret in spec; the record that the attach wrote has it.
+	heal bool
+	// alive is called when the portal is known to answer.
+	alive func()
+}
+
+// session gives the pair's session, logged in. It exists already, or a login makes it.
+func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
+	id := nodeID(d.spec.Target, d.pair)
+	if err := a.records(ctx, d); err != nil {
+		return sysfs.Session{}, err
+	}
+	s, err := a.standing(ctx, id, d)
+	if !errors.Is(err, ErrNotFound) {
+		if err == nil {
+			d.alive()
+		}
+		return s, err
+	}
+	unlock, err := a.sessions.lock(ctx, fmt.Sprint(id))
+	if err != nil {
+		return sysfs.Session{}, err
+	}
+	defer unlock()
+	if s, err = a.standing(ctx, id, d); !errors.Is(err, ErrNotFound) {
+		return s, err
+	}
+	if err := a.login(ctx, id, d); err != nil {
+		return sysfs.Session{}, err
+	}
+	return a.standing(ctx, id, d)
+}
+
+// records writes what open-iscsi needs for the session, be it there or not: iscsid reads it when it restarts.
+func (a *Attacher) records(ctx context.Context, d dial) error {
+	iface := iscsi.Iface{Interface: d.pair.Interface.Name, NIC: d.pair.Interface.NIC, Initiator: d.spec.Initiator}
+	if err := a.cfg.ISCSI.EnsureIface(ctx, iface); err != nil {
+		return err
+	}
+	if d.heal && a.recorded(ctx, nodeID(d.spec.Target, d.pair)) {
+		return nil
+	}
+	node := iscsi.Node{Target: d.spec.Target, Portal: d.pair.Portal, Iface: iface, Timers: a.cfg.Timers}
+	if c := d.spec.CHAP; c != nil {
+		node.CHAP = &iscsi.CHAP{User: c.User, Secret: c.Secret, TargetUser: c.TargetUser, TargetSecret: c.TargetSecret}
+	}
+	return a.cfg.ISCSI.EnsureNode(ctx, node)
+}
+
+func (a *Attacher) recorded(ctx context.Context, id iscsi.NodeID) bool {
+	nodes, err := a.cfg.ISCSI.Nodes(ctx)
+	if err != nil {
+		return false
+	}
+	for _, n := range nodes {
+		if n == id {
+			return true
+		}
+	}
+	return false
+}
+
+// standing gives the session that exists: ErrNotFound when there is none, errDown when it does not work, errWrongNIC
+// when it is not the one that it should be. One of the wrong kind that has no disks is closed and counts as none.
+func (a *Attacher) standing(ctx context.Context, id iscsi.NodeID, d dial) (sysfs.Session, error) {
+	all, err := a.sys.Sessions()
+	if err != nil {
+		return sysfs.Session{}, err
+	}
+	s, ok := findSession(all, id)
+	switch {
+	case !ok:
+		return s, ErrNotFound
+	case s.NIC != d.pair.Interface.NIC || (d.spec.Initiator != "" && s.Initiator != d.spec.Initiator):
+		return s, a.replaceable(ctx, s, id, d)
+	case !s.LoggedIn():
+		return s, fmt.Errorf("session %d: %w", s.ID, errDown)
+	}
+	return s, nil
+}
+
+// replaceable closes a session that runs where it should not, unless it has disks.
+func (a *Attacher) replaceable(ctx context.Context, s sysfs.Session, id iscsi.NodeID, d dial) error {
+	disks, err := a.sys.SessionDisks(s.ID)
+	if err != nil {
+		return err
+	}
+	if len(disks) > 0 {
+		return fmt.Errorf("session %d: %w: it has NIC %q and initiator %q, wanted are %q and %q; it has %d disks and stays "+
+			"until they are detached", s.ID, errWrongNIC, s.NIC, s.Initiator, d.pair.Interface.NIC, d.spec.Initiator, len(disks))
+	}
+	if err := a.cfg.ISCSI.Logout(ctx, s.ID, id); err != nil {
+		return err
+	}
+	return ErrNotFound
+}
+
+// login probes the portal from its NIC and logs in.
+func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
+	probe, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	if err := iscsi.Probe(probe, d.pair.Interface.NIC, id.Portal); err != nil {
+		a.remember(id, true)
+		return err
+	}
+	a.remember(id, false)
+	d.alive()
+	err := a.cfg.ISCSI.Login(ctx, id)
+	if errors.Is(err, iscsi.ErrAuth) {
+		return fmt.Errorf("%w: %w", ErrAuth, err)
+	}
+	return err
+}
+
+// remember notes whether a portal is silent.
+func (a *Attacher) remember(id iscsi.NodeID, silent bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if silent {
+		a.silent[id] = time.Now()
+	} else {
+		delete(a.silent, id)
+	}
+}
+
+// knownSilent says that the portal did not answer a short while ago.
+func (a *Attacher) knownSilent(id iscsi.NodeID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	since, ok := a.silent[id]
+	return ok && time.Since(since) < silentTime
+}

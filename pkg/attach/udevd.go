@@ -1,0 +1,170 @@
+package attach
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// processedGroup is where udevd says that its rules have run for an event, to multipathd among others.
+	processedGroup = 2
+	// monitorMagic begins what udevd sends (systemd's device-monitor.c), after "libudev" and NUL; in network order.
+	monitorMagic = 0xfeedcafe
+	// queueFile exists while udevd has events to handle.
+	queueFile = "/run/udev/queue"
+	// drainPatience bounds the wait for udevd at our start: a host that boots is busy with other things for long.
+	drainPatience = 3 * time.Second
+	// unseenPatience is how long an event of udevd may take; without udevd it never comes.
+	unseenPatience = 60 * time.Second
+)
+
+// udevd listens to what udevd has done. A nil one knows nothing and lets time pass instead.
+type udevd struct {
+	fd, wake int
+	done     chan struct{}
+
+	mu      sync.Mutex
+	waiting map[string][]chan struct{} // by device name, for its removal
+}
+
+func newUdevd() (*udevd, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
+	if err != nil {
+		return nil, fmt.Errorf("listen to udevd: %w", err)
+	}
+	// Best effort: the default holds some hundred events, a burst of fifty attaches is a thousand.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: processedGroup}); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen to udevd: %w", err), unix.Close(fd))
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen to udevd: %w", err), unix.Close(fd))
+	}
+	u := &udevd{fd: fd, wake: wake, done: make(chan struct{}), waiting: map[string][]chan struct{}{}}
+	go u.receive()
+	return u, nil
+}
+
+func (u *udevd) close() {
+	if u == nil {
+		return
+	}
+	_, _ = unix.Write(u.wake, binary.NativeEndian.AppendUint64(nil, 1))
+	<-u.done
+	_ = unix.Close(u.fd)
+	_ = unix.Close(u.wake)
+}
+
+func (u *udevd) receive() {
+	defer close(u.done)
+	buf := make([]byte, 64<<10)
+	for {
+		fds := []unix.PollFd{{Fd: int32(u.fd), Events: unix.POLLIN}, {Fd: int32(u.wake), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+		if fds[1].Revents != 0 {
+			return
+		}
+		n, _, err := unix.Recvfrom(u.fd, buf, 0)
+		if errors.Is(err, unix.ENOBUFS) {
+			u.forget() // events were lost: who waits goes by the clock
+		}
+		if err == nil {
+			if name, ok := removedDevice(buf[:n]); ok {
+				u.removed(name)
+			}
+		}
+	}
+}
+
+// removedDevice reads udevd's message: the name of the block device whose removal it has handled.
+func removedDevice(msg []byte) (name string, ok bool) {
+	const head = 40
+	if len(msg) < head || !bytes.HasPrefix(msg, []byte("libudev\x00")) || binary.BigEndian.Uint32(msg[8:]) != monitorMagic {
+		return "", false
+	}
+	from, size := uint64(binary.NativeEndian.Uint32(msg[16:])), uint64(binary.NativeEndian.Uint32(msg[20:]))
+	if from < head || from+size > uint64(len(msg)) {
+		return "", false
+	}
+	var action, subsystem, device string
+	for field := range bytes.SplitSeq(msg[from:from+size], []byte{0}) {
+		key, value, _ := bytes.Cut(field, []byte("="))
+		switch string(key) {
+		case "ACTION":
+			action = string(value)
+		case "SUBSYSTEM":
+			subsystem = string(value)
+		case "DEVNAME":
+			device = string(bytes.TrimPrefix(value, []byte("/dev/")))
+		}
+	}
+	return device, action == "remove" && subsystem == "block" && device != ""
+}
+
+// expectRemoval is to be called before the device ("sdb") is removed: what it returns is closed when udevd has
+// handled that.
+func (u *udevd) expectRemoval(name string) <-chan struct{} {
+	if u == nil {
+		return nil
+	}
+	seen := make(chan struct{})
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.waiting[name] = append(u.waiting[name], seen)
+	return seen
+}
+
+func (u *udevd) removed(name string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, seen := range u.waiting[name] {
+		close(seen)
+	}
+	delete(u.waiting, name)
+}
+
+func (u *udevd) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.waiting = map[string][]chan struct{}{}
+}
+
+// drain waits a little until udevd has nothing to do: what happened before we listened can then no longer come late.
+func (u *udevd) drain(ctx context.Context, files func(func() error) error) error {
+	ctx, cancel := context.WithTimeout(ctx, drainPatience)
+	defer cancel()
+	for {
+		busy := false
+		err := files(func() error {
+			_, err := os.Stat(queueFile)
+			busy = err == nil
+			return nil
+		})
+		if err != nil || !busy || sleep(ctx, 10*time.Millisecond) != nil {
+			return err
+		}
+	}
+}
+
+// sleep is for states that no event announces.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
