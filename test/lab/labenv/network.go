@@ -11,8 +11,13 @@ import (
 	"strings"
 )
 
-// targetNS is the network namespace that plays the target host.
-const targetNS = "/run/netns/tgt"
+// targetNS is the network namespace that plays the target host. Besides the storage network there is a link for
+// management, which scenarios do not cut: the controller's way to the target host.
+const (
+	targetNS   = "/run/netns/tgt"
+	TargetMgmt = "10.98.0.1" // the target host's address there
+	ownMgmt    = "10.98.0.2"
+)
 
 // Network is the storage network between initiator (the guest itself) and target (the namespace tgt).
 type Network struct {
@@ -35,7 +40,10 @@ func newNetwork(e *Env, o Options) *Network {
 		return 0
 	}
 	e.T.Cleanup(n.remove)
-	near, far := []string{"netns add tgt"}, []string{"link set lo up"}
+	near := []string{
+		"netns add tgt", "link add mgmt0 type veth peer name m0 netns tgt", "addr add " + ownMgmt + "/24 dev mgmt0", "link set mgmt0 up",
+	}
+	far := []string{"link set lo up", "addr add " + TargetMgmt + "/24 dev m0", "link set m0 up"}
 	for f := 0; f <= fabric(o.NICs-1); f++ {
 		far = append(far, fmt.Sprintf("link add br%d type bridge", f), fmt.Sprintf("link set br%d up", f))
 	}
@@ -75,7 +83,7 @@ func sameSubnet(e *Env, nic string) {
 }
 
 func (n *Network) remove() {
-	for _, nic := range n.NICs {
+	for _, nic := range append([]string{"mgmt0"}, n.NICs...) {
 		_, _ = n.e.Try("ip", "link", "del", nic) // gone already if the namespace went first
 	}
 	_, _ = n.e.Try("ip", "netns", "del", "tgt")

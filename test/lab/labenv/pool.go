@@ -15,6 +15,9 @@ type Pool struct {
 	Device string // the loop device
 }
 
+// Name is what the target daemon's configuration calls it.
+func (p Pool) Name() string { return p.VG + "-" + p.LV }
+
 // Pool makes a volume group on a sparse file in memory, and a thin pool that takes most of it. Size is in bytes.
 func (e *Env) Pool(size int64) Pool {
 	e.T.Helper()
@@ -26,8 +29,9 @@ func (e *Env) Pool(size int64) Pool {
 	e.T.Cleanup(func() { e.removePool(p) })
 	// Metadata: the default area ends near 1,300 volumes.
 	e.Run("vgcreate", "-q", "--metadatasize", "64m", p.VG, p.Device)
-	e.Run("lvcreate", "-q", "-T", "-l", "90%FREE", "-Zn", p.VG+"/"+p.LV)
-	e.Expect(CheckLVs, LVs()...)
+	e.Run("lvcreate", "-q", "-T", "-l", "90%FREE", p.VG+"/"+p.LV)
+	// LVM puts a layer of that name under a pool when its first volume becomes active.
+	e.Expect(CheckLVs, append(LVs(), p.VG+"-"+p.LV+"-tpool")...)
 	return p
 }
 

@@ -6,12 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-
-	"github.com/vishvananda/netns"
 )
-
-const configfs = "/sys/kernel/config/target"
 
 // RawTarget is an LIO target made directly through configfs, open to every initiator: for scenarios about the
 // initiator alone, and for LUNs that exist without us.
@@ -27,7 +22,7 @@ func (e *Env) RawTarget(iqn string) *RawTarget {
 	e.T.Helper()
 	e.mountConfigfs()
 	t := &RawTarget{IQN: iqn, e: e, tpg: filepath.Join(configfs, "iscsi", iqn, "tpgt_1")}
-	e.T.Cleanup(t.remove)
+	e.T.Cleanup(e.tearDownLIO)
 	e.must(os.MkdirAll(t.tpg, 0o755))
 	e.inTargetNS(func() error {
 		for _, p := range e.Net.Portals {
@@ -42,38 +37,6 @@ func (e *Env) RawTarget(iqn string) *RawTarget {
 	}
 	e.Write(t.tpg+"/enable", "1")
 	return t
-}
-
-func (e *Env) mountConfigfs() {
-	e.T.Helper()
-	if _, err := os.Stat(configfs); err == nil {
-		return
-	}
-	if _, err := os.Stat("/sys/kernel/config/../config"); err == nil {
-		_, _ = e.Try("mount", "-t", "configfs", "configfs", "/sys/kernel/config")
-	}
-	e.Run("modprobe", "-a", "iscsi_target_mod", "target_core_iblock", "target_core_file")
-	e.must(os.MkdirAll(configfs+"/iscsi", 0o755))
-}
-
-// inTargetNS calls f on a thread in the target's network namespace: LIO's portals listen in the namespace of the
-// thread that made them, and `ip netns exec` would hide configfs.
-func (e *Env) inTargetNS(f func() error) {
-	e.T.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		ns, err := netns.GetFromPath(targetNS)
-		if err == nil {
-			err = netns.Set(ns)
-			_ = ns.Close()
-		}
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	e.must(<-done)
 }
 
 // AddLUN adds a file-backed LUN of a size in bytes and returns its WWID as multipathd writes it.
@@ -97,24 +60,4 @@ func (t *RawTarget) AddLUN(lun int, size int64) string {
 	t.e.Expect(CheckLUNs, dir)
 	t.e.Expect(CheckStores, store+"/udev_path")
 	return "36001405" + serial
-}
-
-// remove takes the target away, leaves first. configfs removes attributes and default groups with their directory.
-func (t *RawTarget) remove() {
-	_ = os.WriteFile(t.tpg+"/enable", []byte("0"), 0o600)
-	for _, pattern := range []string{"/lun/lun_*/raw*", "/np/*", "/lun/lun_*", "/acls/*", ""} {
-		for _, path := range glob(t.tpg + pattern) {
-			t.rm(path)
-		}
-	}
-	t.rm(filepath.Dir(t.tpg))
-	for _, store := range glob(configfs + "/core/fileio_0/raw*") {
-		t.rm(store)
-	}
-}
-
-func (t *RawTarget) rm(path string) {
-	if err := os.Remove(path); err != nil {
-		t.e.T.Errorf("cleanup: %v", err)
-	}
 }
