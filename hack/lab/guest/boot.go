@@ -43,6 +43,9 @@ func boot() error {
 	if err := loadModules(c.Modules); err != nil {
 		return err
 	}
+	if err := mountAll([]mount{{"configfs", "configfs", "/sys/kernel/config", 0, ""}}); err != nil {
+		return err
+	}
 	// After the modules: what they announce before costs no forks in udevd.
 	if err := run("/lib/systemd/systemd-udevd", "--daemon"); err != nil {
 		return err

@@ -51,6 +51,7 @@ func New(t *testing.T, o Options) *Env {
 	e := &Env{T: t, Artefacts: filepath.Join(os.Getenv("LAB_ARTEFACTS"), strings.ReplaceAll(t.Name(), "/", "_"))}
 	e.must(os.MkdirAll(e.Artefacts, 0o755))
 	e.dir = e.scratch()
+	e.mountConfigfs()
 	e.checks = builtinChecks()
 	if left := e.leftovers(); len(left) > 0 {
 		t.Fatalf("left over from an earlier test:\n%s", strings.Join(left, "\n"))

@@ -20,7 +20,6 @@ type RawTarget struct {
 // RawTarget makes a target with a portal on each portal address of the network.
 func (e *Env) RawTarget(iqn string) *RawTarget {
 	e.T.Helper()
-	e.mountConfigfs()
 	t := &RawTarget{IQN: iqn, e: e, tpg: filepath.Join(configfs, "iscsi", iqn, "tpgt_1")}
 	e.T.Cleanup(e.tearDownLIO)
 	e.must(os.MkdirAll(t.tpg, 0o755))

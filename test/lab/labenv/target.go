@@ -54,7 +54,6 @@ const (
 // Target starts a portbind-targetd and returns when it is ready. Its volumes and exports go with the test.
 func (e *Env) Target(o TargetOptions) *Target {
 	e.T.Helper()
-	e.mountConfigfs()
 	t := e.describeTarget(o)
 	e.T.Cleanup(e.tearDownLIO)
 	e.makePKI(t)

@@ -205,5 +205,8 @@ func (v *Volume) all(what string, steps ...func(context.Context) error) {
 	}
 }
 
-// WWID is the volume's, as multipathd writes it and as the map is called; empty before it is published.
+// WWID is the volume's as sysfs has it: naa.6...
 func (v *Volume) WWID() string { return v.VolumeContext["wwid"] }
+
+// Map is the name of the volume's multipath device: the WWID as multipathd writes it, 36...
+func (v *Volume) Map() string { return "3" + strings.TrimPrefix(v.WWID(), "naa.") }
