@@ -1,0 +1,2 @@
+// Package demo shows the main job on a real kernel, for a person who watches: make demo.
+package demo
