@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 const configfs = "/sys/kernel/config/target"
@@ -78,6 +79,12 @@ func callInTargetNS(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == os.Getpid() {
+			// The first thread does not end, and /proc/net would be the target's for the whole process.
+			done <- callInTargetNS(f)
+			runtime.UnlockOSThread()
+			return
+		}
 		ns, err := netns.GetFromPath(targetNS)
 		if err == nil {
 			err = netns.Set(ns)
