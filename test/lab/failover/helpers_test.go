@@ -1,0 +1,154 @@
+//go:build lab
+
+// Package failover shows that a staged volume survives its network: links cut and silently dropped under verified
+// writes, dead portals, a rebooting target, foreign hands on open-iscsi's records, wrong secrets.
+package failover
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/test/lab/labenv"
+)
+
+const (
+	mib = 1 << 20
+	// maxStall is what the scorecard allows where the kernel cannot destroy sockets, and for silent loss.
+	maxStall = 7 * time.Second
+	// maxReturn is how long after a NIC's return all paths must be back.
+	maxReturn = 10 * time.Second
+	// allPaths is two NICs by two portals.
+	allPaths = 4
+)
+
+// shortLinger lets unused sessions go at once, so that a test can see that everything does.
+func shortLinger() labenv.NodeOptions {
+	return labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}}
+}
+
+// volume is a mounted volume and its map.
+type volume struct {
+	*labenv.Volume
+	s  *labenv.Stack
+	id string // the map's name
+}
+
+// create makes a volume that is not published yet.
+func create(s *labenv.Stack, name string, params map[string]string) *volume {
+	s.T.Helper()
+	v := &volume{Volume: s.Create(name, 256*mib, labenv.MountExt4, params), s: s}
+	id, ok := multipath.ID(v.WWID())
+	if !ok {
+		s.T.Fatalf("volume context has WWID %q", v.WWID())
+	}
+	v.id = id
+	return v
+}
+
+// up makes a volume usable and waits until all its paths are active.
+func up(s *labenv.Stack, name string) *volume {
+	s.T.Helper()
+	v := create(s, name, nil)
+	v.Up()
+	v.waitPaths(20*time.Second, allPaths)
+	return v
+}
+
+// active counts the paths that the kernel's map uses.
+func (v *volume) active() int {
+	states, err := multipath.NewDM("/dev").PathStates(multipath.UUID(v.id))
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, p := range states {
+		if p.Active {
+			n++
+		}
+	}
+	return n
+}
+
+func (v *volume) waitPaths(timeout time.Duration, want int) time.Duration {
+	v.s.T.Helper()
+	return v.s.Eventually(timeout, fmt.Sprintf("%d active paths", want), func() bool { return v.active() == want })
+}
+
+// down takes the volume away and checks that nothing is left of it, sessions included.
+func (v *volume) down() {
+	v.s.T.Helper()
+	v.Down()
+	goneSessions(v.s)
+	v.s.Clean(v.s.T)
+}
+
+func goneSessions(s *labenv.Stack) {
+	s.T.Helper()
+	s.Eventually(20*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
+}
+
+// load is verified writing to a mounted volume: fio checks what it reads back, the journal knows what was acknowledged.
+type load struct {
+	v       *volume
+	fio     *labenv.Fio
+	journal *labenv.Writer
+	file    string
+}
+
+func startLoad(v *volume) *load {
+	v.s.T.Helper()
+	l := &load{v: v, file: filepath.Join(v.TargetPath, "journal")}
+	l.journal = v.s.Writer(l.file)
+	l.fio = v.s.Fio(v.TargetPath, labenv.FioOptions{Rate: "8m"})
+	v.s.Eventually(30*time.Second, "writes to begin", func() bool { return l.journal.Result().Acked > 50 })
+	return l
+}
+
+// stall returns the longest write since the last call.
+func (l *load) stall() time.Duration {
+	stall := l.journal.Result().Stall
+	l.journal.ResetStall()
+	return stall
+}
+
+// flowing waits until writes are acknowledged again.
+func (l *load) flowing(timeout time.Duration) time.Duration {
+	l.v.s.T.Helper()
+	before := l.journal.Result().Acked
+	return l.v.s.Eventually(timeout, "writes to go on", func() bool {
+		r := l.journal.Result()
+		return r.Err != nil || r.Acked > before+10
+	})
+}
+
+// finish stops writing and holds everything against what was acknowledged. It returns fio's longest stall.
+func (l *load) finish() time.Duration {
+	t := l.v.s.T
+	t.Helper()
+	r := l.fio.Stop()
+	if r.Errors > 0 {
+		t.Errorf("fio saw %d errors:\n%s", r.Errors, r.Output)
+	}
+	j := l.journal.Stop(30 * time.Second)
+	if j.Err != nil {
+		t.Errorf("the journal's writer failed: %v", j.Err)
+	}
+	if err := l.journal.Verify(l.file); err != nil {
+		t.Errorf("acknowledged writes are not there: %v", err)
+	}
+	t.Logf("fio wrote %d MiB and read %d MiB back, journal %d writes; fio's longest write %v, read %v",
+		r.WrittenBytes/mib, r.ReadBytes/mib, j.Acked, r.Stall, r.ReadStall)
+	return r.Stall
+}
+
+// atMost fails the test when what took longer than allowed.
+func atMost(t *testing.T, what string, took, allowed time.Duration) {
+	t.Helper()
+	t.Logf("%s: %v (allowed: %v)", what, took.Round(time.Millisecond), allowed)
+	if took > allowed {
+		t.Errorf("%s took %v; allowed: %v", what, took, allowed)
+	}
+}

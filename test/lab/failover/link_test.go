@@ -1,0 +1,103 @@
+//go:build lab
+
+package failover
+
+import (
+	"testing"
+	"time"
+
+	"github.com/portbind/portbind/test/lab/labenv"
+)
+
+// faultLasts is how long a NIC stays away: longer than any time-out that could let a stall through.
+const faultLasts = 12 * time.Second
+
+// TestLinkCut cuts either NIC's link under verified writes, one after the other, and gives it back: scorecard rows 1
+// and 3.
+func TestLinkCut(t *testing.T) {
+	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger()})
+	v := up(s, "linkcut")
+	l := startLoad(v)
+	for _, nic := range []string{s.Net.NICs[0], s.Net.NICs[1], s.Net.NICs[0]} {
+		away(l, nic, "link cut", s.LinkDown, s.LinkUp)
+	}
+	atMost(t, "fio's longest write", l.finish(), maxStall)
+	v.down()
+}
+
+// TestSilentDrop is the same with packets that vanish while the link stays up: rows 2 and 3.
+func TestSilentDrop(t *testing.T) {
+	labenv.Require(t, labenv.NetEm)
+	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger()})
+	v := up(s, "silentdrop")
+	l := startLoad(v)
+	for _, nic := range s.Net.NICs {
+		away(l, nic, "silent drop", s.Drop, s.Undrop)
+	}
+	atMost(t, "fio's longest write", l.finish(), maxStall)
+	v.down()
+}
+
+// away takes a NIC away under load and gives it back.
+func away(l *load, nic, what string, take, give func(nic string)) {
+	s := l.v.s
+	s.T.Helper()
+	l.stall()
+	take(nic)
+	noticed := l.v.waitPaths(faultLasts, allPaths/2)
+	time.Sleep(faultLasts - min(noticed, faultLasts)) // for how long the fault lasts
+	atMost(s.T, what+" of "+nic+": longest write", l.stall(), maxStall)
+	give(nic)
+	atMost(s.T, nic+" back: all paths active", l.v.waitPaths(30*time.Second, allPaths), maxReturn)
+}
+
+// TestShare writes over one and over two bound NICs that are shaped to the same rate: two carry nearly twice as much,
+// each about half of it.
+func TestShare(t *testing.T) {
+	labenv.Require(t, labenv.TBF)
+	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger()})
+	one := create(s, "one", map[string]string{"interfaces": s.InterfaceNames()[0]})
+	one.Up()
+	two := up(s, "two")
+	for _, nic := range s.Net.NICs {
+		s.Shape(nic, "80mbit")
+	}
+	rateOne, shareOne := throughput(one)
+	rateTwo, shareTwo := throughput(two)
+	for _, nic := range s.Net.NICs {
+		s.Shape(nic, "")
+	}
+	t.Logf("one bound NIC: %.1f MB/s, %.0f %% by %s", rateOne/1e6, 100*shareOne, s.Net.NICs[0])
+	t.Logf("two bound NICs: %.1f MB/s, %.0f %% by %s", rateTwo/1e6, 100*shareTwo, s.Net.NICs[0])
+	if rateTwo < 1.8*rateOne {
+		t.Errorf("two NICs carry %.2f times what one does; wanted at least 1.8", rateTwo/rateOne)
+	}
+	if shareOne < 0.99 {
+		t.Errorf("%s carried %.0f %% of what was bound to it alone", s.Net.NICs[0], 100*shareOne)
+	}
+	if shareTwo < 0.45 || shareTwo > 0.55 {
+		t.Errorf("%s carried %.0f %% of what both are to carry", s.Net.NICs[0], 100*shareTwo)
+	}
+	one.Down()
+	two.down()
+}
+
+// throughput writes for a while and returns bytes per second and the first NIC's share of what was sent.
+func throughput(v *volume) (rate, firstNIC float64) {
+	v.s.T.Helper()
+	fio := v.s.Fio(v.TargetPath, labenv.FioOptions{RW: "write", BS: "128k", Size: "128M", Depth: 16, NoVerify: true})
+	time.Sleep(2 * time.Second) // laying out the file and filling the shapers' buckets
+	before := sent(v.s)
+	time.Sleep(8 * time.Second)
+	after := sent(v.s)
+	fio.Stop()
+	a, b := float64(after[0]-before[0]), float64(after[1]-before[1])
+	return (a + b) / 8, a / (a + b)
+}
+
+func sent(s *labenv.Stack) [2]uint64 {
+	s.T.Helper()
+	_, a := s.Bytes(s.Net.NICs[0])
+	_, b := s.Bytes(s.Net.NICs[1])
+	return [2]uint64{a, b}
+}
