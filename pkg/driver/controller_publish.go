@@ -15,6 +15,10 @@ import (
 func (c *Controller) ControllerPublishVolume(
 	ctx context.Context, req *csi.ControllerPublishVolumeRequest,
 ) (*csi.ControllerPublishVolumeResponse, error) {
+	// What is missing is said before what is not found, whatever the order of the fields.
+	if err := requirePublish(req); err != nil {
+		return nil, err
+	}
 	id, err := volume.ParseVolumeID(req.GetVolumeId())
 	if err != nil {
 		return nil, err
@@ -47,13 +51,25 @@ func (c *Controller) publisher(id volume.ID, attributes map[string]string) (back
 	return static.Backend{LUN: *vc.LUN}, nil
 }
 
+func requirePublish(req *csi.ControllerPublishVolumeRequest) error {
+	if req.GetVolumeId() == "" {
+		_, err := volume.ParseVolumeID("")
+		return err
+	}
+	if req.GetNodeId() == "" {
+		_, err := volume.ParseNodeID("")
+		return err
+	}
+	if req.GetVolumeCapability() == nil {
+		return &volume.FieldError{Field: "volume_capability", Value: "a missing value", Allowed: "a capability"}
+	}
+	return nil
+}
+
 func parsePublish(req *csi.ControllerPublishVolumeRequest) (backend.Publish, error) {
 	node, err := volume.ParseNodeID(req.GetNodeId())
 	if err != nil {
 		return backend.Publish{}, err
-	}
-	if req.GetVolumeCapability() == nil {
-		return backend.Publish{}, &volume.FieldError{Field: "volume_capability", Value: "a missing value", Allowed: "a capability"}
 	}
 	capability, err := parseCapability(req.GetVolumeCapability())
 	if err != nil {
