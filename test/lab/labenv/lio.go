@@ -37,7 +37,7 @@ func (e *Env) tearDownLIO() {
 	}
 	for _, pattern := range []string{
 		"/iscsi/iqn.*/tpgt_*/np/*", "/iscsi/iqn.*/tpgt_*/acls/*/lun_*/!link", "/iscsi/iqn.*/tpgt_*/acls/*/lun_*", "/iscsi/iqn.*/tpgt_*/acls/*",
-		"/iscsi/iqn.*/tpgt_*/lun/lun_*/!link", "/iscsi/iqn.*/tpgt_*/lun/lun_*", "/iscsi/iqn.*/tpgt_*", "/iscsi/iqn.*", "/core/*_*/*/!dir", "/core/*_*",
+		"/iscsi/iqn.*/tpgt_*/lun/lun_*/!link", "/iscsi/iqn.*/tpgt_*/lun/lun_*", "/iscsi/iqn.*/tpgt_*", "/iscsi/iqn.*", "/core/*_*/!dir", "/core/*_*",
 	} {
 		for _, path := range expand(configfs + pattern) {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
