@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
 	"github.com/portbind/portbind/pkg/attach"
@@ -74,6 +75,8 @@ type Attacher interface {
 	Resize(ctx context.Context, wwid string) (attach.Device, error)
 	// Inspect describes the device: attach.ErrNotFound when there is none.
 	Inspect(ctx context.Context, wwid string) (attach.Device, error)
+	// FailIO ends the waiting of I/O for a device without any working path. With one it does nothing.
+	FailIO(ctx context.Context, wwid string) error
 	// Heal adds what the devices of these volumes lack.
 	Heal(ctx context.Context, specs []attach.Spec) error
 }
@@ -108,13 +111,18 @@ type NodeOptions struct {
 type Node struct {
 	csi.UnimplementedNodeServer
 
-	cfg NodeOptions
+	cfg        NodeOptions
+	healErrors prometheus.Counter
 }
 
 var _ csi.NodeServer = (*Node)(nil)
 
 // NewNode makes the service.
-func NewNode(cfg NodeOptions) *Node { return &Node{cfg: cfg} }
+func NewNode(cfg NodeOptions) *Node {
+	return &Node{cfg: cfg, healErrors: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "portbind_heal_errors_total", Help: "Rounds of healing that ended with an error.",
+	})}
+}
 
 // NodeGetCapabilities says what this service can do.
 func (n *Node) NodeGetCapabilities(

@@ -14,17 +14,17 @@ func TestParseNodeConfig(t *testing.T) {
 	const nics = "interfaces: [{name: san-a, netdev: eth2}]\n"
 	base := NodeConfig{
 		Interfaces: []binding.InterfaceConfig{{Name: "san-a", NetDev: "eth2"}}, InitiatorName: "auto",
-		StateDir: "/var/lib/portbind", SessionLinger: Duration(time.Minute), Multipath: MultipathConfig{Manage: true},
+		StateDir: "/var/lib/portbind", SessionLinger: Duration(time.Minute), Timers: "default",
 	}
 	all := base
-	all.InitiatorName, all.StateDir, all.SessionLinger, all.Multipath.Manage = "iqn.2026-11.io.example:n", "/s", Duration(time.Second), false
+	all.InitiatorName, all.StateDir, all.SessionLinger, all.Timers = "iqn.2026-11.io.example:n", "/s", Duration(time.Second), "fast"
 	tests := map[string]struct {
 		text, bad string
 		want      NodeConfig
 	}{
 		"defaults": {text: nics, want: base},
 		"all": {
-			text: nics + "initiatorName: iqn.2026-11.io.example:n\nstateDir: /s\nsessionLinger: 1s\nmultipath: {manage: false}\n",
+			text: nics + "initiatorName: iqn.2026-11.io.example:n\nstateDir: /s\nsessionLinger: 1s\ntimers: fast\n",
 			want: all,
 		},
 		"no interfaces":  {text: "{}", bad: "interfaces"},
@@ -33,6 +33,7 @@ func TestParseNodeConfig(t *testing.T) {
 		"relative":       {text: nics + "stateDir: x\n", bad: "stateDir"},
 		"initiator":      {text: nics + "initiatorName: ../x\n", bad: "initiatorName"},
 		"linger":         {text: nics + "sessionLinger: -1s\n", bad: "sessionLinger"},
+		"timers":         {text: nics + "timers: slow\n", bad: "timers"},
 		"linger, number": {text: nics + "sessionLinger: 5\n", bad: "duration"},
 	}
 	for name, tc := range tests {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/portbind/portbind/pkg/attach"
@@ -19,6 +20,7 @@ type host struct {
 	points   []fsmount.Point
 	// fail makes the operation of that name return an error.
 	fail map[string]error
+	mu sync.Mutex // for what a timer does
 	// log is what was done, in order.
 	log []string
 	// healed are the specs of the last Heal.
@@ -47,6 +49,8 @@ func newHost() *host {
 
 // did logs an operation and returns the error that it is to fail with.
 func (h *host) did(op string, args ...any) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.log = append(h.log, strings.TrimSpace(op+" "+fmt.Sprint(args...)))
 	return h.fail[op]
 }
@@ -110,6 +114,8 @@ func (h *host) Heal(_ context.Context, specs []attach.Spec) error {
 	h.healed = specs
 	return h.did("heal")
 }
+
+func (h *host) FailIO(_ context.Context, _ string) error { return h.did("failio") }
 
 // at finds the volume of a device path.
 func (h *host) at(path string) *lun {

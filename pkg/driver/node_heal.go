@@ -18,6 +18,7 @@ func (n *Node) HealLoop(ctx context.Context, events <-chan struct{}) {
 	defer ticker.Stop()
 	for {
 		if err := n.Heal(ctx); err != nil && ctx.Err() == nil {
+			n.healErrors.Inc()
 			klog.FromContext(ctx).Error(err, "Heal")
 		}
 		select {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/klog/v2"
@@ -110,6 +111,12 @@ func (n *Node) stage(ctx context.Context, r *staging.Record, chap *attach.CHAP, 
 		return err
 	}
 	if !r.Usage.Block {
+		// Reading, mkfs and mount(2) do not end with the context while every path is dead and I/O waits. Nobody
+		// uses the volume yet, so nothing is lost when that I/O fails.
+		if !r.Staged {
+			stop := context.AfterFunc(ctx, func() { n.failIO(context.WithoutCancel(ctx), dev.WWID) })
+			defer stop()
+		}
 		if err := n.stageMount(ctx, r, dev, note); err != nil {
 			return err
 		}
@@ -244,19 +251,30 @@ func began(note staging.Note, wwid string) *fsmount.UUID {
 	return &u
 }
 
-// rollBack undoes a stage that failed for good, since kubelet then believes that nothing is there and never
-// unstages. When the call's time is over the outcome is uncertain, and kubelet will stage again or unstage. A volume
-// that was staged before is left as it is, and so is what its record says of it.
+// undoTime is how long undoing may go on after the call's own time is over.
+const undoTime = 20 * time.Second
+
+// rollBack undoes a stage that failed, since kubelet, after an error that is not about time, believes that nothing is
+// there and never unstages. When the call's time ran out before there was a device, the next call goes on from there.
+// A volume that was staged before is left as it is, and so is what its record says of it.
 func (n *Node) rollBack(ctx context.Context, r, before *staging.Record) {
 	var err error
 	switch {
 	case before != nil && n.current(before):
 		err = n.cfg.Records.Put(before)
-	case ctx.Err() != nil || len(r.Published) > 0:
+	case len(r.Published) > 0, ctx.Err() != nil && !n.hasDevice(ctx, r):
 	default:
-		err = n.unstage(ctx, r)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		defer cancel()
+		err = n.unstage(ctx, r, 0)
 	}
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "A failed stage could not be undone; its record is kept", "volume", r.VolumeID)
 	}
+}
+
+// hasDevice says whether the stage had come to make the device.
+func (n *Node) hasDevice(ctx context.Context, r *staging.Record) bool {
+	_, err := n.cfg.Attach.Inspect(context.WithoutCancel(ctx), r.Attachment.WWID)
+	return err == nil
 }

@@ -247,22 +247,27 @@ func TestNodeStageCodes(t *testing.T) {
 	}
 }
 
-// A call whose time ran out leaves everything for the next one.
+// A call whose time ran out before there was a device leaves its record for the next one; later it undoes what it did,
+// since what waits for a path must not wait for ever.
 func TestNodeStageTimeout(t *testing.T) {
-	r := newRig(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	r.fail["mount"] = context.Canceled
-	if _, err := r.NodeStageVolume(ctx, stageRequest()); err == nil {
-		t.Fatal("no error")
+	for _, op := range []string{"attach", "mount"} {
+		t.Run(op, func(t *testing.T) {
+			r := newRig(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			r.fail[op] = context.Canceled
+			if _, err := r.NodeStageVolume(ctx, stageRequest()); err == nil {
+				t.Fatal("no error")
+			}
+			if rec := r.recorded(t, testID); (rec != nil) != (op == "attach") || len(r.attached) != 0 {
+				t.Errorf("record %+v, attached %v", rec, r.attached)
+			}
+			delete(r.fail, op)
+			r.stageIt(t, stageRequest())
+			r.unstageIt(t, testID)
+			r.clean(t)
+		})
 	}
-	if rec := r.recorded(t, testID); rec == nil || rec.Staged || len(r.attached) != 1 {
-		t.Errorf("record %+v, attached %v", rec, r.attached)
-	}
-	delete(r.fail, "mount")
-	r.stageIt(t, stageRequest())
-	r.unstageIt(t, testID)
-	r.clean(t)
 }
 
 // A mkfs that was killed is repeated, on this node and this device only, even after the stage was undone.

@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"k8s.io/klog/v2"
 
 	"github.com/portbind/portbind/pkg/staging"
 )
@@ -58,12 +60,12 @@ func (n *Node) unstageChecked(ctx context.Context, r *staging.Record) error {
 	if len(still) > 0 {
 		return fmt.Errorf("%w at %s", errPublished, strings.Join(still, ", "))
 	}
-	return n.unstage(ctx, r)
+	return n.unstage(ctx, r, unmountPatience)
 }
 
 // unstage unmounts, detaches and, when nothing is left, forgets.
-func (n *Node) unstage(ctx context.Context, r *staging.Record) error {
-	if err := n.cfg.FS.Unmount(r.StagingPath); err != nil {
+func (n *Node) unstage(ctx context.Context, r *staging.Record, patience time.Duration) error {
+	if err := n.unmount(ctx, r, patience); err != nil {
 		return err
 	}
 	if r.Attachment.WWID != "" {
@@ -72,4 +74,39 @@ func (n *Node) unstage(ctx context.Context, r *staging.Record) error {
 		}
 	}
 	return n.cfg.Records.Delete(r.VolumeID)
+}
+
+const (
+	// unmountPatience is how long an unmount may wait for a path to come back. What was not synced is lost after it.
+	unmountPatience = 45 * time.Second
+	// unmountReserve is what of the call's time is kept for what follows.
+	unmountReserve = 10 * time.Second
+)
+
+// unmount unmounts the staging path. While all paths are dead it waits with the I/O that writes the rest, and for as
+// long as the caller has patience nothing is lost when a path comes back; after that the I/O fails, and it ends.
+func (n *Node) unmount(ctx context.Context, r *staging.Record, patience time.Duration) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = max(0, min(patience, time.Until(deadline)-unmountReserve))
+	}
+	fail := func() { n.failIO(context.WithoutCancel(ctx), r.Attachment.WWID) }
+	if patience == 0 {
+		fail()
+	} else {
+		timer := time.AfterFunc(patience, fail)
+		defer timer.Stop()
+	}
+	return n.cfg.FS.Unmount(r.StagingPath)
+}
+
+// failIO lets waiting I/O fail when no path works.
+func (n *Node) failIO(ctx context.Context, wwid string) {
+	if wwid == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, unmountReserve)
+	defer cancel()
+	if err := n.cfg.Attach.FailIO(ctx, wwid); err != nil {
+		klog.FromContext(ctx).Error(err, "I/O that waits for a path could not be ended", "wwid", wwid)
+	}
 }

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/portbind/portbind/pkg/attach"
+	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/driver"
+	"github.com/portbind/portbind/pkg/fsmount"
+	"github.com/portbind/portbind/pkg/hostexec"
+	"github.com/portbind/portbind/pkg/iscsi"
+	"github.com/portbind/portbind/pkg/linkwatch"
+	"github.com/portbind/portbind/pkg/staging"
+)
+
+const (
+	initiatorFile = "/etc/iscsi/initiatorname.iscsi"
+	bootIDFile    = "/proc/sys/kernel/random/boot_id"
+)
+
+func newNodeCommand() *cobra.Command {
+	var flags serveFlags
+	var name string
+	cmd := &cobra.Command{
+		Use:   "node",
+		Short: "Serve the CSI node service, and keep the sessions of this node whole",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runNode(cmd.Context(), flags, name)
+		},
+	}
+	flags.add(cmd, "/etc/portbind/node.yaml")
+	cmd.Flags().StringVar(&name, "node-name", "", "this node's name in the cluster")
+	return cmd
+}
+
+func runNode(ctx context.Context, flags serveFlags, name string) error {
+	cfg, err := driver.LoadNodeConfig(flags.config)
+	if err != nil {
+		return err
+	}
+	host := hostexec.New(hostexec.Options{})
+	attacher, err := newAttacher(ctx, cfg, host)
+	if err != nil {
+		return err
+	}
+	defer attacher.Close()
+	node, err := newNode(cfg, name, attacher, host)
+	if err != nil {
+		return err
+	}
+	registry := newRegistry()
+	if err := registry.Register(driver.NewNodeCollector(ctx, node)); err != nil {
+		return fmt.Errorf("register node metrics: %w", err)
+	}
+	changes := make(chan struct{}, 1)
+	return serve(ctx, flags, driver.ServerConfig{
+		Identity: driver.NewIdentity(version, func(ctx context.Context) (bool, error) { return true, attacher.Ready(ctx) }),
+		Node:     node,
+		Rules:    driver.NodeRules(),
+	}, registry, func(ctx context.Context) error {
+		node.HealLoop(ctx, changes)
+		return nil
+	}, func(ctx context.Context) error {
+		return linkwatch.Watch(ctx, func() { notify(changes) })
+	})
+}
+
+// notify leaves a note for a receiver that is busy; one is enough.
+func notify(changes chan<- struct{}) {
+	select {
+	case changes <- struct{}{}:
+	default:
+	}
+}
+
+func newAttacher(ctx context.Context, cfg driver.NodeConfig, host *hostexec.Local) (*attach.Attacher, error) {
+	timers := iscsi.DefaultTimers()
+	if cfg.Timers == driver.TimersFast {
+		timers = iscsi.FastTimers()
+	}
+	return attach.New(ctx, attach.Config{
+		ISCSI: iscsi.New(iscsi.Options{Host: host}),
+		Interfaces: func() (binding.Resolution, error) {
+			nics, err := binding.NICs()
+			return binding.Resolve(cfg.Binding(), nics), err
+		},
+		Files: host.InHost, Timers: timers, Grace: time.Duration(cfg.SessionLinger),
+	})
+}
+
+func newNode(cfg driver.NodeConfig, name string, attacher *attach.Attacher, host *hostexec.Local) (*driver.Node, error) {
+	initiator, err := initiatorName(cfg.InitiatorName, name, host)
+	if err != nil {
+		return nil, err
+	}
+	bootID, err := os.ReadFile(bootIDFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the boot id: %w", err)
+	}
+	records, err := staging.Open(cfg.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("open the state directory: %w", err)
+	}
+	return driver.NewNode(driver.NodeOptions{
+		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), Attach: attacher, FS: fsmount.New(host), Records: records,
+	}), nil
+}
+
+// initiatorName is what the configuration asks for: a name, the host's, or one made of the node's name.
+func initiatorName(configured, node string, host *hostexec.Local) (string, error) {
+	switch configured {
+	case driver.InitiatorHost:
+		var raw []byte
+		err := host.InHost(func() (err error) {
+			raw, err = os.ReadFile(initiatorFile)
+			return err
+		})
+		if err != nil {
+			return "", fmt.Errorf("initiatorName is host: %w; install open-iscsi (RHEL, Fedora: iscsi-initiator-utils)", err)
+		}
+		return binding.ParseHostInitiator(raw)
+	case driver.InitiatorAuto:
+		if node == "" {
+			return "", errors.New("--node-name is required: the initiator's name is made of it")
+		}
+		return binding.Initiator(node)
+	default:
+		return configured, nil
+	}
+}
