@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -147,14 +148,16 @@ func (v *Volume) ControllerPublish(ctx context.Context) error {
 	return err
 }
 
-// Stage attaches and mounts the volume at its staging path.
+// Stage attaches and mounts the volume at its staging path, which the caller makes (CSI, NodeStageVolume).
 func (v *Volume) Stage(ctx context.Context) error {
+	v.s.must(os.MkdirAll(v.StagingPath, 0o750))
 	_, err := v.s.Node.Node.NodeStageVolume(ctx, v.StageRequest())
 	return err
 }
 
-// Publish mounts it at its target path.
+// Publish mounts it at its target path, whose parent directory the caller makes (CSI, NodePublishVolume).
 func (v *Volume) Publish(ctx context.Context) error {
+	v.s.must(os.MkdirAll(filepath.Dir(v.TargetPath), 0o750))
 	_, err := v.s.Node.Node.NodePublishVolume(ctx, v.PublishRequest())
 	return err
 }
