@@ -149,7 +149,7 @@ func serveDial(st *wire.Stream) {
 		defer once()
 		for {
 			f, err := st.Recv()
-			if err != nil || f.Kind == wire.EOF {
+			if err != nil || f.Kind != wire.Stdin {
 				return
 			}
 			if _, err := conn.Write(f.Data); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +22,9 @@ func Init() {
 }
 
 func boot() error {
+	if err := os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"); err != nil {
+		return err
+	}
 	path := os.Getenv(ConfigEnv)
 	if path == "" {
 		path = "/config.json" // in an initial ram disk
@@ -35,6 +37,9 @@ func boot() error {
 		return err
 	}
 	if err := mountAll(append(systemMounts(), outsideMounts(c)...)); err != nil {
+		return err
+	}
+	if err := disks(c); err != nil {
 		return err
 	}
 	if err := settle(c); err != nil {
@@ -150,11 +155,10 @@ func settle(c Config) error {
 	name := "InitiatorName=iqn.2026-11.io.portbind.lab:" + c.Hostname + "\n"
 	hosts := "127.0.0.1 localhost " + c.Hostname + "\n"
 	err := errors.Join(
+		persist(c),
 		os.WriteFile("/etc/hostname", []byte(c.Hostname+"\n"), 0o644),
 		os.WriteFile("/etc/hosts", []byte(hosts), 0o644),
-		freshDir("/etc/iscsi", "iscsid.conf"),
 		os.WriteFile("/etc/iscsi/initiatorname.iscsi", []byte(name), 0o600),
-		freshDir("/etc/multipath"),
 		os.RemoveAll("/etc/multipath.conf"),
 	)
 	for link, target := range map[string]string{
@@ -163,23 +167,6 @@ func settle(c Config) error {
 		if e := os.Symlink(target, link); e != nil && !errors.Is(e, os.ErrExist) {
 			err = errors.Join(err, e)
 		}
-	}
-	return err
-}
-
-// freshDir empties a directory of what the outside has in it, except for the files to keep.
-func freshDir(dir string, keep ...string) error {
-	saved := map[string][]byte{}
-	for _, name := range keep {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return fmt.Errorf("run hack/lab/setup: %w", err)
-		}
-		saved[name] = data
-	}
-	err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755))
-	for name, data := range saved {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}
 	return err
 }

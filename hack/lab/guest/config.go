@@ -18,7 +18,10 @@ type Config struct {
 	Modules  []string `json:"modules"`
 	Mounts   []Mount  `json:"mounts"` // from the outside, read-write
 	NICs     []NIC    `json:"nics"`
-	Initrd   bool     `json:"initrd"` // the root file system comes by 9p, after the modules in /modules
+	// DiskPrefix and a letter is the name of a disk. State: the first one holds what survives a reboot.
+	DiskPrefix string `json:"diskPrefix"`
+	State      bool   `json:"state"`
+	Initrd     bool   `json:"initrd"` // the root file system comes by 9p, after the modules in /modules
 }
 
 // Mount makes a directory of the outside writable at the same path inside.
@@ -33,6 +36,7 @@ type NIC struct {
 	Kernel string `json:"kernel"` // the kernel's name: vec0, eth0
 	Name   string `json:"name"`   // ours: mgmt, san0
 	Addr   string `json:"addr"`   // CIDR
+	Table  int    `json:"table"`  // of its own for what is sent from Addr; 0: none
 }
 
 func readConfig(path string) (Config, error) {

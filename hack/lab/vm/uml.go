@@ -24,7 +24,8 @@ func prepareUML(spec Spec) (transport, error) {
 	if err != nil {
 		return transport{}, fmt.Errorf("own path: %w", err)
 	}
-	c := guest.Config{Hostname: spec.Name, Channel: "/dev/ttyS0", Modules: spec.Modules}
+	c := spec.config()
+	c.Channel, c.DiskPrefix = "/dev/ttyS0", "/dev/ubd"
 	for _, dir := range spec.Shared {
 		c.Mounts = append(c.Mounts, guest.Mount{Type: "hostfs", Path: dir})
 	}
@@ -33,12 +34,12 @@ func prepareUML(spec Spec) (transport, error) {
 		"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=" + self,
 		"con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3,fd:4", "console=tty0", "printk.time=1",
 	}
-	for i, disk := range spec.Disks {
+	for i, disk := range spec.images() {
 		args = append(args, fmt.Sprintf("ubd%c=%s", 'a'+i, disk))
 	}
 	for i, nic := range spec.NICs {
 		args = append(args, fmt.Sprintf("vec%d:transport=tap,ifname=%s,mac=%s", i, nic.Tap, nic.MAC))
-		c.NICs = append(c.NICs, guest.NIC{Kernel: fmt.Sprintf("vec%d", i), Name: nic.Name, Addr: nic.Addr})
+		c.NICs = append(c.NICs, spec.guestNIC(i, fmt.Sprintf("vec%d", i)))
 	}
 	config, err := writeConfig(spec, c)
 	if err != nil {

@@ -31,10 +31,13 @@ type Spec struct {
 	Mem     string   // as the kernel's mem= has it: 2G
 	Modules []string // loaded at boot
 	Shared  []string // directories of the outside, writable inside at the same path
-	Disks   []string // raw image files: /dev/ubda, /dev/ubdb, ... or /dev/vda, ...
+	State   string   // raw image with a file system for what must survive a reboot; none: nothing does
+	Disks   []string // raw images: /dev/disk/lab/0, /dev/disk/lab/1, ...
 	NICs    []NIC
-	Console string // file for kernel log and what else goes to the console; appended to
-	Scratch string // directory of this guest's own
+	// PolicyRouting makes answers leave by the NIC whose address was asked: a target with several in one subnet.
+	PolicyRouting bool
+	Console       string // file for kernel log and what else goes to the console; appended to
+	Scratch       string // directory of this guest's own
 }
 
 // NIC joins an interface of the guest to a tap device of the network namespace that we run in.
@@ -164,6 +167,27 @@ func (g *Guest) ConsoleTail() string {
 	}
 	lines := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-25):], "\n")
+}
+
+// config is what all kinds of guests are told.
+func (s Spec) config() guest.Config {
+	return guest.Config{Hostname: s.Name, Modules: s.Modules, State: s.State != ""}
+}
+
+// images are all disks in their order; the guest knows that the state comes first.
+func (s Spec) images() []string {
+	if s.State == "" {
+		return s.Disks
+	}
+	return append([]string{s.State}, s.Disks...)
+}
+
+func (s Spec) guestNIC(i int, kernel string) guest.NIC {
+	n := guest.NIC{Kernel: kernel, Name: s.NICs[i].Name, Addr: s.NICs[i].Addr}
+	if s.PolicyRouting {
+		n.Table = 100 + i
+	}
+	return n
 }
 
 func writeConfig(spec Spec, c guest.Config) (string, error) {

@@ -48,15 +48,21 @@ func New(t *testing.T, o Options) *Env {
 	if o.Portals == 0 {
 		o.Portals = 2
 	}
-	e := &Env{T: t, Artefacts: filepath.Join(os.Getenv("LAB_ARTEFACTS"), strings.ReplaceAll(t.Name(), "/", "_"))}
-	e.must(os.MkdirAll(e.Artefacts, 0o755))
-	e.dir = e.scratch()
+	e := bareEnv(t)
 	e.mountConfigfs()
 	e.checks = builtinChecks()
 	if left := e.leftovers(); len(left) > 0 {
 		t.Fatalf("left over from an earlier test:\n%s", strings.Join(left, "\n"))
 	}
 	e.Net = newNetwork(e, o)
+	return e
+}
+
+func bareEnv(t *testing.T) *Env {
+	t.Helper()
+	e := &Env{T: t, Artefacts: filepath.Join(os.Getenv("LAB_ARTEFACTS"), strings.ReplaceAll(t.Name(), "/", "_"))}
+	e.must(os.MkdirAll(e.Artefacts, 0o755))
+	e.dir = e.scratch()
 	return e
 }
 

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/portbind/portbind/hack/lab/guest"
 	"github.com/portbind/portbind/hack/lab/vm"
+	"github.com/portbind/portbind/hack/lab/writer"
 )
 
 // Exit codes of our own, chosen as timeout(1) and the shell choose theirs.
@@ -29,6 +31,8 @@ func main() {
 		os.Exit(inner(vm.Supervise(os.Args[2:])))
 	case len(os.Args) == 3 && os.Args[1] == guest.AgentArg:
 		os.Exit(inner(guest.Agent(os.Args[2])))
+	case len(os.Args) == 3 && os.Args[1] == writer.Arg:
+		os.Exit(inner(writer.Serve(os.Args[2], os.Stdin, os.Stdout)))
 	case os.Getpid() == 1:
 		guest.Init()
 	default:
@@ -52,11 +56,17 @@ func outside() int {
 	if err != nil {
 		return fail(err)
 	}
+	if len(o.cluster.guests) > 0 {
+		if err := enterNamespaces(); err != nil {
+			return fail(err)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, errTimeLimit)
 	defer cancel()
 	code, err := runIn(ctx, o)
+	printLeftOut(o)
 	switch {
 	case errors.Is(context.Cause(ctx), errTimeLimit):
 		return report(exitTimeout, fmt.Errorf("%s: %w of %s reached", o.name, errTimeLimit, o.timeout), o)
@@ -73,10 +83,21 @@ func outside() int {
 var errTimeLimit = errors.New("time limit")
 
 func runIn(ctx context.Context, o options) (int, error) {
-	if o.kind == kindHost {
+	switch {
+	case o.kind == kindHost:
 		return runOnHost(ctx, o)
+	case len(o.cluster.guests) > 0:
+		return runWithGuests(ctx, o)
+	default:
+		return runInGuest(ctx, o)
 	}
-	return runInGuest(ctx, o)
+}
+
+// printLeftOut shows what the scenarios could not do on this kernel: nothing is skipped in silence.
+func printLeftOut(o options) {
+	if data, err := os.ReadFile(filepath.Join(o.artefacts, "left-out.txt")); err == nil {
+		fmt.Fprintf(os.Stderr, "lab: %s left something out:\n%s", o.name, data)
+	}
 }
 
 func report(code int, err error, o options) int {

@@ -23,10 +23,13 @@ type options struct {
 	root      string // of the repository
 	cwd       string
 	argv      []string
+	cluster   clusterSpec
 }
 
 const usage = `run [flags] PROGRAM [ARGS...]
 Runs PROGRAM in a lab guest, in this directory, and returns its exit code. Also: go test -tags lab -exec hack/lab/run ./test/lab/...
+
+With a file lab.guests in this directory, PROGRAM runs outside of several guests and drives them (README.md).
 
 LAB=uml|qemu|host  LAB_MEM=2G  LAB_TIMEOUT=10m  LAB_ARTEFACTS=DIR (default: artefacts/ of the repository)
 `
@@ -64,6 +67,12 @@ func (o *options) complete() error {
 	var err error
 	if o.cwd, err = os.Getwd(); err != nil {
 		return fmt.Errorf("working directory: %w", err)
+	}
+	if o.cluster, err = findGuests(o.cwd, o.mem); err != nil {
+		return err
+	}
+	if o.kind == kindHost && len(o.cluster.guests) > 0 {
+		return errors.New("LAB=host: several guests need LAB=uml or qemu")
 	}
 	if o.name == "" {
 		o.name = strings.TrimSuffix(filepath.Base(o.argv[0]), ".test")

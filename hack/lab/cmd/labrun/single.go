@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,7 +36,7 @@ func runInGuest(ctx context.Context, o options) (int, error) {
 	}
 	code, err := runProgram(ctx, g, o)
 	if err != nil || code != 0 {
-		saveState(g, o)
+		saveState(g, o, "state.txt")
 	}
 	if e := g.Halt(grace, o.artefacts); err == nil && e != nil {
 		err = e
@@ -49,7 +50,10 @@ func runProgram(ctx context.Context, g *vm.Guest, o options) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	_ = st.Send(wire.EOF, nil)
+	go func() {
+		_, _ = io.Copy(st.Writer(wire.Stdin), os.Stdin)
+		_ = st.Send(wire.EOF, nil)
+	}()
 	done := make(chan struct{})
 	defer close(done)
 	go func() {
@@ -69,13 +73,17 @@ func runProgram(ctx context.Context, g *vm.Guest, o options) (int, error) {
 	return r.Code, nil
 }
 
-// endProgram asks the program to end: at the time limit with SIGQUIT, which makes a Go program tell where it hangs.
-func endProgram(ctx context.Context, st *wire.Stream, g *vm.Guest, done <-chan struct{}) {
-	sig := syscall.SIGTERM
-	if context.Cause(ctx) == errTimeLimit { //nolint:errorlint // set by us, unwrapped
-		sig = syscall.SIGQUIT
+// endSignal is how a program is asked to end: at the time limit with SIGQUIT, which makes a Go program tell where it
+// hangs.
+func endSignal(ctx context.Context) syscall.Signal {
+	if errors.Is(context.Cause(ctx), errTimeLimit) {
+		return syscall.SIGQUIT
 	}
-	for _, s := range []syscall.Signal{sig, syscall.SIGKILL} {
+	return syscall.SIGTERM
+}
+
+func endProgram(ctx context.Context, st *wire.Stream, g *vm.Guest, done <-chan struct{}) {
+	for _, s := range []syscall.Signal{endSignal(ctx), syscall.SIGKILL} {
 		_ = st.Send(wire.Signal, []byte{byte(s)})
 		select {
 		case <-done:
@@ -93,8 +101,8 @@ for c in "dmesg" "ps axo pid,ppid,stat,wchan:24,args" "ip -br addr" "ip -n tgt -
   echo "=== $c"; timeout 5 $c 2>&1
 done`
 
-func saveState(g *vm.Guest, o options) {
-	f, err := os.Create(filepath.Join(o.artefacts, "state.txt"))
+func saveState(g *vm.Guest, o options, name string) {
+	f, err := os.Create(filepath.Join(o.artefacts, name))
 	if err != nil {
 		return
 	}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/portbind/portbind/hack/lab/vm"
+	"github.com/portbind/portbind/hack/lab/wire"
+)
+
+// cluster is several guests on common switches.
+type cluster struct {
+	o        options
+	scratch  string
+	switches *switches
+	members  map[string]*member
+	names    []string
+}
+
+// member is one guest, booted or not.
+type member struct {
+	mu    sync.Mutex
+	spec  vm.Spec
+	guest *vm.Guest
+}
+
+// runWithGuests boots the guests and runs the program outside, in the namespace of their switches.
+func runWithGuests(ctx context.Context, o options) (int, error) {
+	scratch, err := os.MkdirTemp("", "lab-")
+	if err != nil {
+		return 0, fmt.Errorf("scratch: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	c := &cluster{o: o, scratch: scratch, members: map[string]*member{}}
+	defer c.end()
+	if err := c.boot(ctx); err != nil {
+		return 0, err
+	}
+	socket, err := c.listen()
+	if err != nil {
+		return 0, err
+	}
+	code, err := c.runOutside(ctx, socket)
+	if err != nil || code != 0 {
+		c.saveStates()
+	}
+	return code, err
+}
+
+func (c *cluster) boot(ctx context.Context) error {
+	sw, err := newSwitches(c.o.cluster.separate)
+	if err != nil {
+		return err
+	}
+	c.switches = sw
+	var group errgroup.Group
+	for i, g := range c.o.cluster.guests {
+		m, err := c.prepare(i, g)
+		if err != nil {
+			return fmt.Errorf("guest %s: %w", g.name, err)
+		}
+		c.members[g.name] = m
+		c.names = append(c.names, g.name)
+		group.Go(func() error { return m.boot(ctx) })
+	}
+	return group.Wait()
+}
+
+func (c *cluster) prepare(i int, g guestSpec) (*member, error) {
+	nics, err := c.switches.plug(i, g.nics)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(c.scratch, g.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	spec := vm.Spec{
+		Kind: c.o.kind, Name: g.name, Mem: g.mem, Modules: modules, Shared: []string{c.o.artefacts}, NICs: nics,
+		Console: filepath.Join(c.o.artefacts, "console-"+g.name+".log"), Scratch: dir, PolicyRouting: strings.HasPrefix(g.name, "target"),
+	}
+	if spec.State, err = stateDisk(dir); err != nil {
+		return nil, err
+	}
+	for n, size := range g.disks {
+		path := filepath.Join(dir, fmt.Sprintf("disk%d", n))
+		if err := sparse(path, size); err != nil {
+			return nil, err
+		}
+		spec.Disks = append(spec.Disks, path)
+	}
+	return &member{spec: spec}, nil
+}
+
+// stateDisk keeps what survives a reboot on a real host's root file system.
+func stateDisk(dir string) (string, error) {
+	path := filepath.Join(dir, "state")
+	if err := sparse(path, "256M"); err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-F", path).CombinedOutput(); err != nil { //nolint:gosec // our path
+		return "", fmt.Errorf("mkfs.ext4: %w: %s", err, out)
+	}
+	return path, nil
+}
+
+func sparse(path, size string) error {
+	n, err := bytesOf(size)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return err
+	}
+	return os.Truncate(path, n)
+}
+
+func (m *member) boot(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running() {
+		return errors.New("it is running")
+	}
+	g, err := vm.Boot(ctx, m.spec)
+	if err != nil {
+		return err
+	}
+	m.guest = g
+	return nil
+}
+
+func (m *member) running() bool {
+	if m.guest == nil {
+		return false
+	}
+	select {
+	case <-m.guest.Gone():
+		return false
+	default:
+		return true
+	}
+}
+
+func (m *member) current() *vm.Guest {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.guest
+}
+
+func (c *cluster) end() {
+	for _, m := range c.members {
+		if g := m.current(); g != nil {
+			_ = g.Halt(grace, c.o.artefacts) // killed if it does not answer
+		}
+	}
+}
+
+func (c *cluster) saveStates() {
+	for name, m := range c.members {
+		if m.running() {
+			saveState(m.current(), c.o, "state-"+name+".txt")
+		}
+	}
+}
+
+// listen serves requests to and about the guests.
+func (c *cluster) listen() (string, error) {
+	path := filepath.Join(c.scratch, "lab.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return "", fmt.Errorf("socket: %w", err)
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wire.NewSession(conn, false, c.serve)
+		}
+	}()
+	return path, nil
+}
+
+// runOutside runs the program here, in the namespace of the switches.
+func (c *cluster) runOutside(ctx context.Context, socket string) (int, error) {
+	cmd := exec.CommandContext(ctx, c.o.argv[0], c.o.argv[1:]...) //nolint:gosec // what the lab is for
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(c.o.programEnv(), "LAB_SOCKET="+socket, "LAB_GUESTS="+strings.Join(c.names, ","))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return cmd.Process.Signal(endSignal(ctx)) }
+	cmd.WaitDelay = grace
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.As(err, &exit) && exit.ExitCode() >= 0:
+		return exit.ExitCode(), nil
+	default:
+		return 0, fmt.Errorf("%s: %w", c.o.argv[0], err)
+	}
+}
+
+const bootLimit = 2 * time.Minute
