@@ -136,13 +136,24 @@ func (l *Local) InHost(fn func() error) error {
 	if l.namespace == "" {
 		return fn()
 	}
+	return onThrowawayThread(func() error {
+		if err := enterMounts(l.namespace); err != nil {
+			return err
+		}
+		return fn()
+	})
+}
+
+// onThrowawayThread calls fn on a thread that ends afterwards, so that no other goroutine comes to run in the namespace
+// that fn left it in. The runtime ends a thread whose goroutine ends locked to it, save the process' first one. That one
+// must stay as it is, too, since /proc/self is about it: it is kept busy while another does the work.
+func onThrowawayThread(fn func() error) error {
 	result := make(chan error, 1)
 	go func() {
-		// Never unlocked: the runtime ends a thread whose goroutine ends locked, so no other goroutine can
-		// come to run in the host's namespace.
 		runtime.LockOSThread()
-		if err := enterMounts(l.namespace); err != nil {
-			result <- err
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			result <- onThrowawayThread(fn)
 			return
 		}
 		result <- fn()

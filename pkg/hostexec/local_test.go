@@ -169,3 +169,16 @@ func TestMountNamespaceThatIsNotThere(t *testing.T) {
 		t.Errorf("%s is not what is missing", program)
 	}
 }
+
+// The first thread would stay in the namespace: the runtime does not end it.
+func TestThrowawayThreadIsNeverTheFirst(t *testing.T) {
+	for range 200 {
+		var thread int
+		if err := onThrowawayThread(func() error { thread = unix.Gettid(); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if thread == unix.Getpid() {
+			t.Fatal("ran on the first thread")
+		}
+	}
+}

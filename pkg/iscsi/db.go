@@ -16,12 +16,6 @@ import (
 	"github.com/portbind/portbind/pkg/iscsi/iscsiname"
 )
 
-// firstTag is the portal group tag of records for portals that we never logged in to: LIO's usual one.
-const firstTag = 1
-
-// maxTag is the largest portal group tag (RFC 7143, section 13.9).
-const maxTag = 65535
-
 // tempPrefix begins the names of half-written files. They have no comma: iscsiadm passes over them.
 const tempPrefix = ".portbind-"
 
@@ -59,18 +53,15 @@ func (c *Client) EnsureNode(_ context.Context, n Node) error {
 		if err != nil {
 			return err
 		}
-		data, err := nodeRecord(n, tuned)
-		if err != nil {
-			return err
-		}
-		return writeNode(root, n.ID(), data)
+		return writeNode(root, n, tuned)
 	})
 	return wrap("write node record", n.ID(), err)
 }
 
 // writeNode puts the record where it is already, or in the directory of firstTag, and removes any second one: iscsiadm
 // would log in once for each.
-func writeNode(root string, id NodeID, data []byte) error {
+func writeNode(root string, n Node, tuned []setting) error {
+	id := n.ID()
 	target := filepath.Join(root, "nodes", id.Target)
 	existing, err := nodeFiles(root, id)
 	if err != nil {
@@ -78,6 +69,10 @@ func writeNode(root string, id NodeID, data []byte) error {
 	}
 	if len(existing) == 0 {
 		existing = []string{filepath.Join(target, portalDir(id.Portal, firstTag), IfaceName(id.Interface))}
+	}
+	data, err := nodeRecord(n, settledTag(existing[0]), tuned)
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(existing[0]), 0o700); err != nil {
 		return err
@@ -87,7 +82,35 @@ func writeNode(root string, id NodeID, data []byte) error {
 			return err
 		}
 	}
-	return ensureFile(target, existing[0], data)
+	return errors.Join(removeUntagged(target, id), ensureFile(target, existing[0], data))
+}
+
+// settledTag is the tag that a login put into a record and its directory's name; unknownTag when they differ.
+func settledTag(file string) int {
+	data, err := os.ReadFile(file)
+	_, dirTag, ok := parsePortalDir(filepath.Base(filepath.Dir(file)))
+	if err != nil || !ok || recordTag(data) != dirTag {
+		return unknownTag
+	}
+	return dirTag
+}
+
+// removeUntagged removes the file, in the place of a directory, that iscsiadm makes when it updates a record of ours
+// whose tag is unknown. It holds one iface only; another's is left alone.
+func removeUntagged(target string, id NodeID) error {
+	path := filepath.Join(target, fmt.Sprintf("%s,%d", id.Portal.Addr(), id.Portal.Port()))
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil //nolint:nilerr // there is none
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(data, []byte("\niface.iscsi_ifacename = "+IfaceName(id.Interface)+"\n")) {
+		return nil
+	}
+	return removeFile(path)
 }
 
 // nodeFiles finds the record's file in the directories of any portal group tag.
@@ -99,7 +122,7 @@ func nodeFiles(root string, id NodeID) ([]string, error) {
 	}
 	var files []string
 	for _, entry := range entries {
-		portal, ok := parsePortalDir(entry)
+		portal, _, ok := parsePortalDir(entry)
 		if !ok || portal != id.Portal {
 			continue
 		}
@@ -112,18 +135,18 @@ func nodeFiles(root string, id NodeID) ([]string, error) {
 }
 
 // parsePortalDir reads "address,port,tag".
-func parsePortalDir(name string) (netip.AddrPort, bool) {
+func parsePortalDir(name string) (portal netip.AddrPort, tag int, ok bool) {
 	parts := strings.Split(name, ",")
 	if len(parts) != 3 {
-		return netip.AddrPort{}, false
+		return netip.AddrPort{}, 0, false
 	}
 	addr, err := netip.ParseAddr(parts[0])
 	port, errPort := strconv.ParseUint(parts[1], 10, 16)
-	_, errTag := strconv.ParseUint(parts[2], 10, 16)
-	if err != nil || errPort != nil || errTag != nil {
-		return netip.AddrPort{}, false
+	tag, errTag := strconv.Atoi(parts[2])
+	if err != nil || errPort != nil || errTag != nil || tag < 0 || tag > maxTag {
+		return netip.AddrPort{}, 0, false
 	}
-	return netip.AddrPortFrom(addr, uint16(port)), true
+	return netip.AddrPortFrom(addr, uint16(port)), tag, true
 }
 
 // RemoveNode removes a node record, and the directories that it leaves empty; success when there is none. A session
@@ -143,8 +166,10 @@ func (c *Client) RemoveNode(_ context.Context, id NodeID) error {
 			}
 			removeEmpty(filepath.Dir(file))
 		}
-		removeEmpty(filepath.Join(root, "nodes", id.Target))
-		return nil
+		target := filepath.Join(root, "nodes", id.Target)
+		err = removeUntagged(target, id)
+		removeEmpty(target)
+		return err
 	})
 	return wrap("remove node record", id, err)
 }
@@ -186,7 +211,7 @@ func targetNodes(root, target string) ([]NodeID, error) {
 	}
 	var nodes []NodeID
 	for _, entry := range entries {
-		portal, ok := parsePortalDir(entry)
+		portal, _, ok := parsePortalDir(entry)
 		if !ok {
 			continue
 		}

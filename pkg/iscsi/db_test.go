@@ -200,3 +200,34 @@ func TestRecordsWrittenAtOnce(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// The tag that a login settled is kept when the record is written anew; iscsiadm's file for records without one is
+// removed, but only ours.
+func TestEnsureNodeAfterAnUpdateByISCSIAdm(t *testing.T) {
+	l := newLab(t, nil)
+	n := testNode()
+	settled, err := nodeRecord(n, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoilt := bytes.Replace(settled, []byte("eth2"), []byte("eth0"), 1)
+	file(t, string(spoilt), l.db, testRecord)
+	untagged := filepath.Join(l.db, "nodes", testTarget, "192.0.2.1,3260")
+	file(t, string(spoilt), untagged)
+	if err := l.EnsureNode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(l.db, testRecord)); err != nil || !bytes.Equal(got, settled) {
+		t.Errorf("got %s, %v", got, err)
+	}
+	if _, err := os.Stat(untagged); !os.IsNotExist(err) {
+		t.Errorf("the untagged record: %v", err)
+	}
+	file(t, strings.ReplaceAll(string(spoilt), "pb-san-a", "default"), untagged)
+	if err := l.EnsureNode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(untagged); err != nil {
+		t.Errorf("another's untagged record: %v", err)
+	}
+}

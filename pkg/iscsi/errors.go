@@ -23,6 +23,8 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrNotOurs: the session is not, or no longer, the one that it was taken for.
 	ErrNotOurs = errors.New("not our session")
+	// ErrBusy: iscsid is at work on the session; try again later.
+	ErrBusy = errors.New("session busy")
 	// ErrNoRecord: iscsiadm knows no such record.
 	ErrNoRecord = errors.New("no such record")
 )
@@ -48,19 +50,22 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Exit codes of iscsiadm (open-iscsi include/iscsi_err.h).
 const (
-	exitSessionNotFound   = 2
-	exitTransport         = 4
-	exitLogin             = 5
-	exitTransportTimeout  = 8
-	exitPDUTimeout        = 11
-	exitTransportNotFound = 12
-	exitSessionExists     = 15
-	exitDaemonComm        = 18
-	exitFatalLogin        = 19
-	exitDaemonNotConn     = 20
-	exitNoObjects         = 21
-	exitAuth              = 24
-	exitRequestTimedOut   = 33
+	exitSessionNotFound     = 2
+	exitTransport           = 4
+	exitLogin               = 5
+	exitTransportTimeout    = 8
+	exitInternal            = 9
+	exitPDUTimeout          = 11
+	exitTransportNotFound   = 12
+	exitSessionExists       = 15
+	exitDaemonComm          = 18
+	exitFatalLogin          = 19
+	exitDaemonNotConn       = 20
+	exitNoObjects           = 21
+	exitAuth                = 24
+	exitBusy                = 28
+	exitSessionNotConnected = 32
+	exitRequestTimedOut     = 33
 )
 
 var exitErrors = map[int]error{
@@ -88,6 +93,9 @@ func exitCode(err error) int {
 
 // classify adds the sentinel that fits iscsiadm's exit code.
 func classify(err error) error {
+	if err == nil {
+		return nil
+	}
 	if hint := hostexec.MissingHint(err); hint != "" {
 		return fmt.Errorf("%w: %s: %w", ErrNotReady, hint, err)
 	}

@@ -53,7 +53,8 @@ func (c *Client) checkTransport(ctx context.Context) error {
 // checkDaemon looks for a listener in /proc/net/unix instead of connecting: iscsid logs an error for a connection that
 // says nothing.
 func (c *Client) checkDaemon() error {
-	path := filepath.Join(c.proc, "net", "unix")
+	// Not /proc/net: that is about the first thread, which need not be in our namespace.
+	path := filepath.Join(c.proc, "thread-self", "net", "unix")
 	file, err := os.Open(path)
 	if err != nil {
 		return err

@@ -4,10 +4,21 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/portbind/portbind/pkg/iscsi/iscsiname"
+)
+
+const (
+	tagKey = "node.tpgt"
+	// unknownTag makes login.c take the target's portal group tag instead of comparing it with the record's.
+	unknownTag = -1
+	// firstTag names the directory of records whose tag is unknown, for which iscsiadm wants a number, too: LIO's usual.
+	firstTag = 1
+	// maxTag is the largest portal group tag (RFC 7143, section 13.9).
+	maxTag = 65535
 )
 
 // maxValue is what idbm_recinfo_config reads of a value, less its NUL (VALUE_MAXVAL).
@@ -110,7 +121,7 @@ type setting struct{ key, value string }
 
 // nodeRecord is the content of nodes/TARGET/ADDRESS,PORT,TPGT/IFACE. iscsid takes what a session is from here, the
 // NIC too: the iface record only says that the iface exists.
-func nodeRecord(n Node, tuned []setting) ([]byte, error) {
+func nodeRecord(n Node, tag int, tuned []setting) ([]byte, error) {
 	if err := checkIface(n.Iface); err != nil {
 		return nil, err
 	}
@@ -119,8 +130,7 @@ func nodeRecord(n Node, tuned []setting) ([]byte, error) {
 	}
 	var r record
 	r.set("node.name", n.Target)
-	// Unknown: login.c then takes the target's portal group tag instead of comparing it.
-	r.set("node.tpgt", "-1")
+	r.set(tagKey, strconv.Itoa(tag))
 	r.set("node.startup", "manual")
 	r.iface(n.Iface)
 	r.set("node.discovery_type", "static")
@@ -159,7 +169,31 @@ func (r *record) auth(c *CHAP) {
 	}
 }
 
-// portalDir is the directory of a portal's records. iscsiadm wants a number as its tag; see settle.
+// recordTag reads the tag in a record; unknownTag when it has none.
+func recordTag(data []byte) int {
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, tagKey+" = "); ok {
+			if tag, err := strconv.Atoi(strings.TrimSpace(value)); err == nil && tag >= 0 && tag <= maxTag {
+				return tag
+			}
+		}
+	}
+	return unknownTag
+}
+
+// withTag replaces the tag in a record of ours.
+func withTag(data []byte, tag int) []byte {
+	var out strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, tagKey+" = ") {
+			line = fmt.Sprintf("%s = %d\n", tagKey, tag)
+		}
+		out.WriteString(line)
+	}
+	return []byte(out.String())
+}
+
+// portalDir is the directory of a portal's records.
 func portalDir(portal netip.AddrPort, tpgt int) string {
 	return fmt.Sprintf("%s,%d,%d", portal.Addr(), portal.Port(), tpgt)
 }

@@ -55,7 +55,7 @@ func TestRecords(t *testing.T) {
 	}
 	golden(t, "iface.record", iface)
 	for name, node := range map[string]Node{"node.record": testNode(), "mutual.record": mutual} {
-		data, err := nodeRecord(node, parseTuning(conf))
+		data, err := nodeRecord(node, unknownTag, parseTuning(conf))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, user, secret string, conf []byte) {
 		n := testNode()
 		n.CHAP = &CHAP{User: user, Secret: secret}
-		data, err := nodeRecord(n, parseTuning(conf))
+		data, err := nodeRecord(n, 7, parseTuning(conf))
 		if err != nil {
 			return
 		}
@@ -163,8 +163,8 @@ func FuzzParsePortalDir(f *testing.F) {
 	f.Add("192.0.2.1,3260,1")
 	f.Add("2001:db8::1,3260,65535")
 	f.Fuzz(func(t *testing.T, name string) {
-		portal, ok := parsePortalDir(name)
-		if ok && strings.Count(name, ",") != 2 {
+		portal, tag, ok := parsePortalDir(name)
+		if ok && (strings.Count(name, ",") != 2 || tag < 0 || tag > maxTag) {
 			t.Errorf("%q: got %s", name, portal)
 		}
 	})

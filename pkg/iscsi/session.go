@@ -1,6 +1,7 @@
 package iscsi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,45 +24,73 @@ func (c *Client) Login(ctx context.Context, id NodeID) error {
 	_, err := c.host.Run(ctx, nil, "iscsiadm", "-m", "node", "-T", id.Target, "-p", id.Portal.String(),
 		"-I", IfaceName(id.Interface), "--login")
 	if err != nil && exitCode(err) != exitSessionExists {
-		return wrap("login", id, classify(err))
+		return wrap("login", id, c.explain(id, classify(err)))
 	}
 	return wrap("settle node record", id, c.settle(id))
 }
 
+// explain looks into the record for why a login may have been refused. The portal group tag there may be of a target
+// that has changed since: the next login takes the target's. And ErrAuth is added where the record asks the target to
+// prove itself: iscsid gives the same code to a target that fails to as to one that declines for any other reason.
+func (c *Client) explain(id NodeID, err error) error {
+	if !errors.Is(err, ErrRefused) {
+		return err
+	}
+	mutual := false
+	updateErr := c.updateNode(id, func(file string, data []byte) error {
+		mutual = bytes.Contains(data, []byte("\nnode.session.auth.username_in = "))
+		return ensureFile(filepath.Dir(filepath.Dir(file)), file, withTag(data, unknownTag))
+	})
+	if mutual {
+		err = fmt.Errorf("the target declined, or does not know the mutual CHAP secret (%w): %w", ErrAuth, err)
+	}
+	return errors.Join(err, updateErr)
+}
+
 // settle moves the record to the directory of the portal group tag that the target gave at login: after a restart
-// iscsid looks there for the timers of the session.
+// iscsid looks there for the timers of the session. Tags that are unknown do not survive an update by iscsiadm.
 func (c *Client) settle(id NodeID) error {
 	s, err := c.findSession(id)
-	if err != nil || s.tag == "" {
+	if err != nil {
 		return err
 	}
 	tag, err := strconv.Atoi(s.tag)
 	if err != nil || tag < 0 || tag > maxTag {
 		return nil //nolint:nilerr // the kernel knows no tag
 	}
+	return c.updateNode(id, func(file string, data []byte) error {
+		target := filepath.Dir(filepath.Dir(file))
+		settled := filepath.Join(target, portalDir(id.Portal, tag), IfaceName(id.Interface))
+		if err := os.MkdirAll(filepath.Dir(settled), 0o700); err != nil {
+			return err
+		}
+		if err := ensureFile(target, settled, withTag(data, tag)); err != nil || settled == file {
+			return err
+		}
+		err := removeFile(file)
+		removeEmpty(filepath.Dir(file))
+		return err
+	})
+}
+
+// updateNode calls fn with a record's file and content, if there is one.
+func (c *Client) updateNode(id NodeID, fn func(file string, data []byte) error) error {
 	return c.inDB(func(root string) error {
 		files, err := nodeFiles(root, id)
 		if err != nil || len(files) == 0 {
 			return err
 		}
-		dir := filepath.Join(root, "nodes", id.Target, portalDir(id.Portal, tag))
-		if filepath.Dir(files[0]) == dir {
-			return nil
-		}
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		data, err := os.ReadFile(files[0])
+		if err != nil {
 			return err
 		}
-		if err := os.Rename(files[0], filepath.Join(dir, IfaceName(id.Interface))); err != nil {
-			return err
-		}
-		removeEmpty(filepath.Dir(files[0]))
-		return nil
+		return fn(files[0], data)
 	})
 }
 
 // Logout closes a session by its number, after a check that the session of that number is the one of id; else it
 // touches nothing and the error wraps ErrNotOurs. Success when there is no such session any more. The caller sees to
-// it that no map needs the session: its disks vanish with it.
+// it that no map needs the session: its disks vanish with it. ErrBusy while iscsid makes the connection anew.
 func (c *Client) Logout(ctx context.Context, session int, id NodeID) error {
 	if err := checkID(id); err != nil {
 		return wrap("logout", NodeID{}, err)
@@ -87,10 +116,17 @@ func (c *Client) logout(ctx context.Context, session int, id NodeID) error {
 	if code := exitCode(err); code == exitSessionNotFound || code == exitNoObjects {
 		return nil
 	}
-	if err != nil {
+	return logoutError(err)
+}
+
+// logoutError is classify for logouts, of which the same code may mean another thing.
+func logoutError(err error) error {
+	switch exitCode(err) {
+	case exitInternal, exitBusy, exitSessionNotConnected:
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	default:
 		return classify(err)
 	}
-	return nil
 }
 
 // restoreIface writes an iface record that somebody deleted: without it iscsiadm refuses to log the session out.
@@ -160,13 +196,17 @@ func parseConnection(address, port string) netip.AddrPort {
 
 // findSession looks for the session of a record; the zero value when there is none.
 func (c *Client) findSession(id NodeID) (session, error) {
-	names, err := readDir(filepath.Join(c.sys, "class", "iscsi_session"))
+	class := filepath.Join(c.sys, "class", "iscsi_session")
+	names, err := readDir(class)
 	if err != nil {
 		return session{}, err
 	}
 	for _, name := range names {
+		if iface, err := attribute(filepath.Join(class, name), "ifacename"); err != nil || iface != IfaceName(id.Interface) {
+			continue
+		}
 		s, err := c.readSession(name)
-		if err == nil && s.target == id.Target && s.portal == id.Portal && s.iface == IfaceName(id.Interface) {
+		if err == nil && s.target == id.Target && s.portal == id.Portal {
 			return s, nil
 		}
 	}

@@ -111,6 +111,7 @@ func TestLogout(t *testing.T) {
 		{"gone meanwhile", id, "pb-san-a", exit(2), nil, []string{logoutLine}},
 		{"no object", id, "pb-san-a", exit(21), nil, []string{logoutLine}},
 		{"failed", id, "pb-san-a", exit(10), exit(10), []string{logoutLine}},
+		{"reconnecting", id, "pb-san-a", exit(32), ErrBusy, []string{logoutLine}},
 		{"another's iface", id, "default", nil, ErrNotOurs, nil},
 		{"another interface", id, "pb-san-b", nil, ErrNotOurs, nil},
 		{"another portal", elsewhere, "pb-san-a", nil, ErrNotOurs, nil},
@@ -162,11 +163,11 @@ func TestReadyNamesWhatIsMissing(t *testing.T) {
 	}
 	const unix = "Num       RefCount Protocol Flags    Type St Inode Path\n" +
 		"000000006a372063: 00000002 00000000 00010000 0001 01   285 @/org/kernel/linux/storage/multipathd\n"
-	file(t, unix, l.proc, "net/unix")
+	file(t, unix, l.proc, "thread-self/net/unix")
 	if err := l.checkDaemon(); !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "open-iscsi") {
 		t.Errorf("daemon: got %v", err)
 	}
-	file(t, unix+"0000000076abbf42: 00000002 00000000 00010000 0001 01   276 @ISCSIADM_ABSTRACT_NAMESPACE\n", l.proc, "net/unix")
+	file(t, unix+"0000000076abbf42: 00000002 00000000 00010000 0001 01   276 @ISCSIADM_ABSTRACT_NAMESPACE\n", l.proc, "thread-self/net/unix")
 	if err := l.checkDaemon(); err != nil {
 		t.Error(err)
 	}
@@ -201,5 +202,24 @@ func TestProbe(t *testing.T) {
 	defer end()
 	if err := Probe(ended, "lo", portal); !errors.Is(err, ErrTimeout) {
 		t.Errorf("ended: got %v", err)
+	}
+}
+
+// iscsid does not say whether a target declined or could not prove itself.
+func TestLoginRefusedWithMutualCHAP(t *testing.T) {
+	for _, mutual := range []bool{false, true} {
+		l := newLab(t, map[string]error{loginLine: exit(19)})
+		n := testNode()
+		n.CHAP = &CHAP{User: "u", Secret: "topsecret"}
+		if mutual {
+			n.CHAP.TargetUser, n.CHAP.TargetSecret = "t", "topsecret2"
+		}
+		if err := l.EnsureNode(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		err := l.Login(t.Context(), n.ID())
+		if !errors.Is(err, ErrRefused) || errors.Is(err, ErrAuth) != mutual || strings.Contains(err.Error(), "topsecret") {
+			t.Errorf("mutual %t: got %v", mutual, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -63,11 +64,11 @@ func (f FS) Disk(name string) (Disk, error) {
 // diskAddress is the name of the directory that block/sdX/device points to.
 func (f FS) diskAddress(name string) (HCTL, error) {
 	path := f.path("block", name, "device")
-	resolved, err := filepath.EvalSymlinks(path)
+	device, err := os.Readlink(path)
 	if err != nil {
 		return HCTL{}, fail("resolve", path, err)
 	}
-	address, err := ParseHCTL(filepath.Base(resolved))
+	address, err := ParseHCTL(filepath.Base(device))
 	return address, fail("resolve", path, err)
 }
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,16 +90,16 @@ func (f FS) Session(id int) (Session, error) {
 // sessionHost finds the SCSI host above a session: .../host3/session1/iscsi_session/session1.
 func (f FS) sessionHost(name string) (int, error) {
 	path := f.path("class", "iscsi_session", name)
-	resolved, err := filepath.EvalSymlinks(path)
+	device, err := os.Readlink(path)
 	if err != nil {
 		return 0, fail("resolve", path, err)
 	}
-	for part := range strings.SplitSeq(resolved, "/") {
+	for part := range strings.SplitSeq(device, "/") {
 		if host, ok := number(part, "host"); ok {
 			return host, nil
 		}
 	}
-	return 0, &Error{Op: "resolve", Path: path, Err: fmt.Errorf("%w: no SCSI host in %q", ErrFormat, resolved)}
+	return 0, &Error{Op: "resolve", Path: path, Err: fmt.Errorf("%w: no SCSI host in %q", ErrFormat, device)}
 }
 
 // hostNIC is the device that iscsid told the kernel; "" for an unbound session, and where the kernel has none.
