@@ -29,26 +29,38 @@ const (
 
 // matrix gives the bound sessions that spec asks for. Everything wrong with it is the request's fault: ErrInvalid.
 func (a *Attacher) matrix(spec Spec) ([]binding.Pair, error) {
-	res, err := a.cfg.Interfaces()
+	ifaces, err := a.interfaces(spec.Interfaces)
 	if err != nil {
 		return nil, err
-	}
-	ifaces, err := res.Select(spec.Interfaces)
-	if errors.Is(err, binding.ErrUnknownInterface) {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
 	}
 	pairs, err := binding.Matrix(ifaces, spec.Portals, spec.Pairing)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if spec.MinPaths > len(pairs) {
-		return nil, fmt.Errorf("%w: minPaths is %d, but interfaces %v and %d portals make %d paths (pairing %s)",
-			ErrInvalid, spec.MinPaths, spec.Interfaces, len(spec.Portals), len(pairs), spec.Pairing)
+		return nil, fmt.Errorf("%w: minPaths is %d, but %d interfaces and %d portals make %d paths (pairing %s)",
+			ErrInvalid, spec.MinPaths, len(ifaces), len(spec.Portals), len(pairs), spec.Pairing)
 	}
 	return pairs, nil
+}
+
+// interfaces gives those of the names; without names all that this node has.
+func (a *Attacher) interfaces(names []string) ([]binding.Interface, error) {
+	res, err := a.cfg.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return res.Interfaces, nil
+	}
+	ifaces, err := res.Select(names)
+	if errors.Is(err, binding.ErrUnknownInterface) {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return ifaces, nil
 }
 
 func nodeID(target string, p binding.Pair) iscsi.NodeID {

@@ -18,7 +18,7 @@ type Spec struct {
 	// WWID is what every path must report in /sys/block/sdX/device/wwid, such as "naa.6001405...". Empty: the
 	// paths must agree with each other, and Device.WWID says what they reported.
 	WWID string
-	// Interfaces are names of interfaces of this node, in the order of the StorageClass.
+	// Interfaces are names of interfaces of this node, in the order of the StorageClass; none means all that it has.
 	Interfaces []string
 	Pairing    binding.Pairing
 	// MinPaths is how many paths the map must have before it may be used; at least 1.
