@@ -87,24 +87,24 @@ func (a *Attacher) mapAbove(disks []sysfs.Disk) (sysfs.Map, bool) {
 	return sysfs.Map{}, false
 }
 
-// assemble gives the map of id with all the disks in it: the one that is there, be it multipathd's, or a new one.
-func (a *Attacher) assemble(ctx context.Context, id string, disks []sysfs.Disk) (multipath.Info, error) {
+// assemble gives the map of id with all the disks in it: the one that is there, be it multipathd's, or a fresh one.
+func (a *Attacher) assemble(ctx context.Context, id string, disks []sysfs.Disk) (info multipath.Info, fresh bool, err error) {
 	uuid := multipath.UUID(id)
 	for {
-		info, err := a.dm.Settle(ctx, uuid)
+		info, err = a.dm.Settle(ctx, uuid)
 		if err == nil {
-			return info, errors.Join(a.fill(ctx, info, disks), a.keepAdopted(ctx, info))
+			return info, false, errors.Join(a.fill(ctx, info, disks), a.keepAdopted(ctx, info))
 		}
 		if !errors.Is(err, multipath.ErrNotFound) {
-			return info, err
+			return info, false, err
 		}
 		info, err = a.create(id, disks)
 		if !errors.Is(err, multipath.ErrExists) {
-			return info, err
+			return info, true, err
 		}
 		// multipathd was first; or a map of this name has another uuid, which no waiting mends.
 		if _, err := a.dm.Find(uuid); errors.Is(err, multipath.ErrNotFound) {
-			return info, fmt.Errorf("%w: a map named %s exists with another uuid", ErrForeign, id)
+			return info, false, fmt.Errorf("%w: a map named %s exists with another uuid", ErrForeign, id)
 		}
 	}
 }

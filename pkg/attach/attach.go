@@ -29,6 +29,7 @@ func (a *Attacher) Attach(ctx context.Context, spec Spec) (Device, error) {
 
 func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
 	spec.MinPaths = max(1, spec.MinPaths)
+	times := newLaps()
 	if err := a.Ready(ctx); err != nil {
 		return Device{}, err
 	}
@@ -46,11 +47,19 @@ func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
 		return Device{}, err
 	}
 	defer unlock()
+	times.lap("ready")
 	if err := a.announce(ctx, spec.WWID); err != nil {
 		return Device{}, err
 	}
-	paths, failed := a.gather(ctx, spec, pairs)
+	times.lap("announce")
+	paths, failed, err := a.gather(ctx, spec, pairs)
+	if err != nil {
+		return Device{}, err
+	}
+	times.lap("paths")
 	dev, err := a.build(ctx, spec, paths, failed)
+	times.lap("map")
+	times.log(ctx, 2, "Attach", "wwid", dev.WWID, "paths", len(paths), "missing", len(failed))
 	if err != nil && spec.WWID == "" {
 		err = errors.Join(err, a.forgetUnused(context.WithoutCancel(ctx), paths))
 	}
@@ -97,21 +106,38 @@ func (a *Attacher) build(ctx context.Context, spec Spec, paths []path, failed []
 			return Device{}, err
 		}
 	}
-	info, err := a.assemble(ctx, id, disks)
+	info, fresh, err := a.assemble(ctx, id, disks)
 	if err != nil {
 		return Device{}, err
 	}
 	if err := a.dm.EnsureLink(info); err != nil {
 		return Device{}, err
 	}
-	return a.inspected(spec, info, disks[0].WWID, failed)
+	return a.finished(spec, info, fresh, paths, failed)
 }
 
-// inspected describes the map that was built, and refuses it when too few of its paths work after all.
-func (a *Attacher) inspected(spec Spec, info multipath.Info, wwid string, failed []*PairError) (Device, error) {
-	dev, err := a.describe(info, wwid)
+// finished describes the map, and refuses it when too few of its paths work after all. Of a fresh one everything is
+// known already but the state of its paths.
+func (a *Attacher) finished(
+	spec Spec, info multipath.Info, fresh bool, paths []path, failed []*PairError,
+) (Device, error) {
+	states, err := a.dm.PathStates(info.UUID)
 	if err != nil {
 		return Device{}, err
+	}
+	dev := Device{
+		WWID: paths[0].disk.WWID, Path: a.dm.Path(info.Name), Major: info.Devno.Major, Minor: info.Devno.Minor,
+		SizeBytes: paths[0].disk.SizeBytes,
+	}
+	if !fresh {
+		if dev, err = a.describe(info, dev.WWID); err != nil {
+			return Device{}, err
+		}
+	} else {
+		for _, p := range paths {
+			dev.Paths = append(dev.Paths, describePath(p.disk, p.session, stateOf(states, devno(p.disk))))
+		}
+		sortPaths(dev.Paths)
 	}
 	active := 0
 	for _, p := range dev.Paths {

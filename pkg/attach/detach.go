@@ -92,14 +92,18 @@ func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) 
 	if err == nil {
 		seen = a.udev.expectRemoval(fmt.Sprintf("dm-%d", info.Devno.Minor))
 	}
+	times := newLaps()
 	pins := a.pin(disks)
 	if err := a.removeMap(ctx, uuid); err != nil {
 		pins.release()
 		return false, err
 	}
+	times.lap("map")
 	if err := a.forgetPinned(ctx, disks, pins, uuid, seen); err != nil {
 		return false, err
 	}
+	times.lap("disks")
+	times.log(ctx, 2, "Detach", "map", info.Name, "disks", len(disks))
 	_, err = a.dm.Find(uuid)
 	if errors.Is(err, multipath.ErrNotFound) {
 		return true, nil

@@ -67,6 +67,10 @@ func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Di
 	defer cancel()
 	var d sysfs.Disk
 	err := a.changes.Until(ctx, func() (bool, error) {
+		// Cheap first: a scan makes dozens of uevents, and each wakes everybody who waits for a disk.
+		if !a.hasBlock(s.Host, lun) {
+			return false, nil
+		}
 		var err error
 		d, err = a.sys.SessionLUN(s.ID, lun)
 		if errors.Is(err, sysfs.ErrGone) {
@@ -82,10 +86,15 @@ func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Di
 }
 
 // hasUnit says whether the kernel knows the logical unit; its disk may still be in the making.
-func (a *Attacher) hasUnit(host, lun int) bool {
+func (a *Attacher) hasUnit(host, lun int) bool { return a.unitHas(host, lun, "") }
+
+// hasBlock says whether the logical unit has a disk.
+func (a *Attacher) hasBlock(host, lun int) bool { return a.unitHas(host, lun, "device/block") }
+
+func (a *Attacher) unitHas(host, lun int, what string) bool {
 	for _, n := range sysfs.KernelLUNs(lun) {
 		address := sysfs.HCTL{Host: host, LUN: n}.String()
-		if _, err := os.Stat(filepath.Join(string(a.sys), "class", "scsi_device", address)); err == nil {
+		if _, err := os.Stat(filepath.Join(string(a.sys), "class", "scsi_device", address, what)); err == nil {
 			return true
 		}
 	}

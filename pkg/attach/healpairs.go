@@ -62,7 +62,11 @@ func (a *Attacher) healPairs(ctx context.Context, spec Spec, pairs []binding.Pai
 }
 
 func (a *Attacher) healPair(ctx context.Context, spec Spec, p binding.Pair) error {
-	s, err := a.session(ctx, dial{spec: spec, pair: p, heal: true, alive: func() {}})
+	have, err := a.sys.Sessions()
+	if err != nil {
+		return err
+	}
+	s, err := a.session(ctx, dial{spec: spec, pair: p, heal: true, alive: func() {}, have: have})
 	if err != nil {
 		return err
 	}

@@ -91,10 +91,14 @@ func (a *Attacher) paths(uuid, wwid string) ([]Path, error) {
 			all = append(all, describePath(d, s, state))
 		}
 	}
+	sortPaths(all)
+	return all, nil
+}
+
+func sortPaths(all []Path) {
 	slices.SortFunc(all, func(x, y Path) int {
 		return cmp.Or(strings.Compare(x.Interface, y.Interface), x.Portal.Compare(y.Portal), strings.Compare(x.HCTL, y.HCTL))
 	})
-	return all, nil
 }
 
 func stateOf(states []multipath.PathState, n multipath.Devno) string {

@@ -93,6 +93,8 @@ type dial struct {
 	heal bool
 	// alive is called when the portal is known to answer.
 	alive func()
+	// have are the node's sessions, as they were a moment ago.
+	have []sysfs.Session
 }
 
 // session gives the pair's session, logged in. It exists already, or a login makes it.
@@ -101,7 +103,7 @@ func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
 	if err := a.records(ctx, d); err != nil {
 		return sysfs.Session{}, err
 	}
-	s, err := a.standing(ctx, id, d)
+	s, err := a.standing(ctx, id, d, d.have)
 	if !errors.Is(err, ErrNotFound) {
 		if err == nil {
 			d.alive()
@@ -113,13 +115,21 @@ func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
 		return sysfs.Session{}, err
 	}
 	defer unlock()
-	if s, err = a.standing(ctx, id, d); !errors.Is(err, ErrNotFound) {
+	if s, err = a.standingNow(ctx, id, d); !errors.Is(err, ErrNotFound) {
 		return s, err
 	}
 	if err := a.login(ctx, id, d); err != nil {
 		return sysfs.Session{}, err
 	}
-	return a.standing(ctx, id, d)
+	return a.standingNow(ctx, id, d)
+}
+
+func (a *Attacher) standingNow(ctx context.Context, id iscsi.NodeID, d dial) (sysfs.Session, error) {
+	all, err := a.sys.Sessions()
+	if err != nil {
+		return sysfs.Session{}, err
+	}
+	return a.standing(ctx, id, d, all)
 }
 
 // records writes what open-iscsi needs for the session, be it there or not: iscsid reads it when it restarts.
@@ -153,11 +163,7 @@ func (a *Attacher) recorded(ctx context.Context, id iscsi.NodeID) bool {
 
 // standing gives the session that exists: ErrNotFound when there is none, errDown when it does not work, errWrongNIC
 // when it is not the one that it should be. One of the wrong kind that has no disks is closed and counts as none.
-func (a *Attacher) standing(ctx context.Context, id iscsi.NodeID, d dial) (sysfs.Session, error) {
-	all, err := a.sys.Sessions()
-	if err != nil {
-		return sysfs.Session{}, err
-	}
+func (a *Attacher) standing(ctx context.Context, id iscsi.NodeID, d dial, all []sysfs.Session) (sysfs.Session, error) {
 	s, ok := findSession(all, id)
 	switch {
 	case !ok:

@@ -31,10 +31,14 @@ func (d *DM) Create(id string, t Table) (Info, *Hold, error) {
 		// Ours and never usable; whatever hinders its removal, the next attach finds it without a table.
 		return Info{}, nil, errors.Join(err, ignoreGone(d.Remove(uuid)))
 	}
-	if info, err = d.Find(uuid); err != nil {
-		hold.Release()
+	if info, err = d.Find(uuid); err == nil && info.Devno != devno {
+		err = &Error{Op: "create", On: id, Err: ErrNotFound}
 	}
-	return info, hold, err
+	if err != nil {
+		hold.Release()
+		return Info{}, nil, err
+	}
+	return info, hold, nil
 }
 
 // start opens the map between load and resume: the node is there from the first load on (since Linux 5.15, before
@@ -43,7 +47,7 @@ func (d *DM) start(info Info, t Table) (*Hold, error) {
 	if err := d.load(info.UUID, t); err != nil {
 		return nil, err
 	}
-	hold, err := d.Hold(info)
+	hold, err := d.hold(info)
 	if err != nil {
 		return nil, err
 	}

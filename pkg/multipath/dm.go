@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,9 +27,12 @@ type Info struct {
 	Live, Suspended bool
 }
 
-// DM does device-mapper's ioctls. It holds nothing open; safe for concurrent use.
+// DM does device-mapper's ioctls. Safe for concurrent use.
 type DM struct {
 	dev, control string
+
+	mu   sync.Mutex
+	file *os.File
 }
 
 // NewDM returns the device-mapper whose nodes are under dev, normally "/dev".
@@ -154,17 +158,27 @@ func (h *Hold) Release() {
 
 // Hold opens the map without reading from it, and makes sure that it is that of uuid.
 func (d *DM) Hold(info Info) (*Hold, error) {
-	f, err := d.open(info.Devno, unix.O_RDONLY)
+	hold, err := d.hold(info)
 	if err != nil {
-		return nil, &Error{Op: "open", On: info.Name, Err: err}
+		return nil, err
 	}
 	now, err := d.Find(info.UUID)
 	if err == nil && now.Devno != info.Devno {
 		err = &Error{Op: "open", On: info.Name, Err: ErrNotFound}
 	}
 	if err != nil {
-		_ = f.Close()
+		hold.Release()
 		return nil, err
+	}
+	return hold, nil
+}
+
+// hold opens the node of the map's number. Whose number it is, is for the caller to see afterwards: from then on it
+// cannot change.
+func (d *DM) hold(info Info) (*Hold, error) {
+	f, err := d.openNode(info.Devno, unix.O_RDONLY)
+	if err != nil {
+		return nil, &Error{Op: "open", On: info.Name, Err: err}
 	}
 	return &Hold{f: f}, nil
 }
@@ -172,7 +186,7 @@ func (d *DM) Hold(info Info) (*Hold, error) {
 // Claimed says whether a mount, swap or another map has the map for itself, as against programs that merely have it
 // open, such as udev's probes: those end by themselves.
 func (d *DM) Claimed(info Info) (bool, error) {
-	f, err := d.open(info.Devno, unix.O_RDONLY|unix.O_EXCL)
+	f, err := d.openNode(info.Devno, unix.O_RDONLY|unix.O_EXCL)
 	if errors.Is(err, unix.EBUSY) {
 		return true, nil
 	}
@@ -182,8 +196,8 @@ func (d *DM) Claimed(info Info) (bool, error) {
 	return false, f.Close()
 }
 
-// open opens the kernel's node of a map and checks that it is the number meant.
-func (d *DM) open(n Devno, mode int) (*os.File, error) {
+// openNode opens the kernel's node of a map and checks that it is the number meant.
+func (d *DM) openNode(n Devno, mode int) (*os.File, error) {
 	f, err := os.OpenFile(d.node(n), mode|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err

@@ -150,14 +150,10 @@ func decodeTable(buf []byte, count uint32) ([]target, error) {
 
 // call does one ioctl on the control node, again with a large buffer when the answer did not fit.
 func (d *DM) call(cmd uintptr, h head, payload []byte) (head, []byte, error) {
-	f, err := os.OpenFile(d.control, os.O_RDWR, 0)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-		return head{}, nil, ErrNoKernel
-	}
+	f, err := d.open()
 	if err != nil {
 		return head{}, nil, err
 	}
-	defer func() { _ = f.Close() }()
 	for _, room := range []int{smallReply, bigReply} {
 		buf := encode(h, payload, room)
 		if errno := ioctl(f.Fd(), cmd, buf); errno != 0 {
@@ -168,6 +164,21 @@ func (d *DM) call(cmd uintptr, h head, payload []byte) (head, []byte, error) {
 		}
 	}
 	return head{}, nil, fmt.Errorf("%w: more than %d bytes", ErrFormat, bigReply)
+}
+
+// open gives the control node, which stays open from its first use on: every step of an attach needs it.
+func (d *DM) open() (*os.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.file != nil {
+		return d.file, nil
+	}
+	f, err := os.OpenFile(d.control, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil, ErrNoKernel
+	}
+	d.file = f
+	return f, err
 }
 
 func ioctl(fd, cmd uintptr, buf []byte) unix.Errno {

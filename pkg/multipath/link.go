@@ -20,6 +20,13 @@ func (d *DM) EnsureLink(info Info) error {
 		return nil
 	}
 	tmp := filepath.Join(d.dev, "mapper", ".portbind-"+strconv.Itoa(os.Getpid())+"-"+info.Name)
+	err := os.Symlink(relNode(info.Devno), link)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, os.ErrExist) {
+		return &Error{Op: "link", On: info.Name, Err: err}
+	}
 	_ = os.Remove(tmp)
 	if err := os.Symlink(relNode(info.Devno), tmp); err != nil {
 		return &Error{Op: "link", On: info.Name, Err: err}
