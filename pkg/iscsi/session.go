@@ -17,6 +17,9 @@ import (
 // ErrAuth, ErrUnreachable, ErrTimeout, ErrRefused, ErrNotReady, ErrNoRecord. Success, too, when the session exists
 // already; its state is then whatever it is. When ctx ends, iscsid finishes the attempt by itself. One program is
 // started; logins to different portals and interfaces may run at once.
+//
+// iscsid repeats what might pass until Timers.Login is over: a closed port, or a target that LIO does not know, ends as
+// ErrTimeout then. Probe tells a dead portal at once.
 func (c *Client) Login(ctx context.Context, id NodeID) error {
 	if err := checkID(id); err != nil {
 		return wrap("login", NodeID{}, err)

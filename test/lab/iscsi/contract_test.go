@@ -247,15 +247,15 @@ func TestLoginErrors(t *testing.T) {
 	s := newScene(t)
 	pair := s.matrix[0]
 
+	// LIO says "service unavailable" (03/01), and iscsid tries again for as long as a login may take.
 	unknown := node(pair)
 	unknown.Target = "iqn.2026-11.io.portbind.lab:nobody"
-	s.failedLogin("unknown target", unknown, iscsi.ErrRefused, 2*time.Second)
+	s.failedLogin("unknown target", unknown, iscsi.ErrTimeout, 8*time.Second)
 
+	// So it does when the connection is refused. A probe knows at once.
 	closed := node(pair)
-	closed.Portal = pair.Portal
 	closed.Portal = portalAt(pair.Portal.Addr().String(), 3999)
-	s.failedLogin("closed port", closed, iscsi.ErrUnreachable, 8*time.Second)
-
+	s.failedLogin("closed port", closed, iscsi.ErrTimeout, 8*time.Second)
 	s.failedProbe("closed port", closed, iscsi.ErrUnreachable)
 	s.timed("probe of a portal", func() { s.must(iscsi.Probe(t.Context(), pair.Interface.NIC, pair.Portal)) })
 
