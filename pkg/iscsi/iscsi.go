@@ -121,9 +121,10 @@ func FastTimers() Timers {
 	return Timers{NoopInterval: 2 * time.Second, NoopTimeout: 2 * time.Second, Replacement: 2 * time.Second, Login: 5 * time.Second}
 }
 
-// DefaultTimers are for networks that lose packets for seconds now and then: a stall ends within 15 s.
+// DefaultTimers fail a silent path over within 6 s: an idle connection is probed after 2 s, the answer may take 2 s, and
+// 2 s later its I/O goes to another path. A path given up too early comes back by itself; nothing is lost by it.
 func DefaultTimers() Timers {
-	return Timers{NoopInterval: 5 * time.Second, NoopTimeout: 5 * time.Second, Replacement: 5 * time.Second, Login: 15 * time.Second}
+	return Timers{NoopInterval: 2 * time.Second, NoopTimeout: 2 * time.Second, Replacement: 2 * time.Second, Login: 15 * time.Second}
 }
 
 // Node is what a node record says.

@@ -35,11 +35,19 @@ func paths(e *labenv.Env) []path {
 				state += ", session " + s.State
 			}
 			iface := strings.TrimPrefix(s.Iface, "pb-")
-			all = append(all, path{iface: iface, nic: s.NIC, portal: s.Portal, disk: disk, state: state, session: s.ID})
+			all = append(all, path{iface: iface, nic: nicOf(e, iface), portal: s.Portal, disk: disk, state: state, session: s.ID})
 		}
 	}
 	slices.SortFunc(all, func(a, b path) int { return strings.Compare(a.nic+a.portal, b.nic+b.portal) })
 	return all
+}
+
+// nicOf is the NIC of an interface of the lab's node.
+func nicOf(e *labenv.Env, iface string) string {
+	if i := slices.Index(e.InterfaceNames(), iface); i >= 0 {
+		return e.Net.NICs[i]
+	}
+	return ""
 }
 
 // pathStates gives device-mapper's and the checker's state of each disk.

@@ -90,8 +90,8 @@ func (s *story) attachBound() (device string, detach func()) {
 // attachUnbound is what an administrator would do by hand: discovery, login to every portal, multipath over the disks.
 func (s *story) attachUnbound() (device string, detach func()) {
 	s.publish(labenv.InitiatorName())
-	s.Run("iscsiadm", "-m", "discovery", "-t", "st", "-p", s.Net.Portals[0])
-	s.Run("iscsiadm", "-m", "node", "-T", s.Target.IQN, "--login")
+	s.Run("iscsiadm", "-m", "discovery", "-t", "st", "-I", "default", "-p", s.Net.Portals[0])
+	s.Run("iscsiadm", "-m", "node", "-T", s.Target.IQN, "-I", "default", "--login")
 	s.Eventually(10*time.Second, "two disks", func() bool { return len(labenv.Disks()) == 2 })
 	disks := labenv.Disks()
 	s.Run("multipath", "-a", "/dev/"+disks[0])
@@ -114,8 +114,8 @@ func (s *story) detachUnbound(name string, disks []string) {
 		s.Write("/sys/block/"+d+"/device/delete", "1")
 	}
 	s.Run("multipath", "-w", strings.TrimPrefix(name, "/dev/mapper/"))
-	s.Run("iscsiadm", "-m", "node", "-T", s.Target.IQN, "--logout")
-	s.Run("iscsiadm", "-m", "node", "-T", s.Target.IQN, "-o", "delete")
+	s.Run("iscsiadm", "-m", "node", "-T", s.Target.IQN, "-I", "default", "--logout")
+	s.Run("iscsiadm", "-m", "node", "-T", s.Target.IQN, "-I", "default", "-o", "delete")
 	_ = os.RemoveAll("/etc/iscsi/send_targets")
 	s.unpublish(labenv.InitiatorName())
 }

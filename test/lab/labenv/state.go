@@ -4,6 +4,7 @@ package labenv
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +19,7 @@ type Session struct {
 	Iface  string
 	NIC    string
 	Target string
-	Portal string // address:port of the connection
+	Portal string // address:port that the session was made to
 }
 
 // Sessions lists the kernel's iSCSI sessions.
@@ -33,7 +34,7 @@ func Sessions() []Session {
 			s.NIC = read(hosts[0] + "/netdev")
 		}
 		for _, c := range glob(dir + "/device/connection*/iscsi_connection/connection*") {
-			s.Portal = read(c+"/address") + ":" + read(c+"/port")
+			s.Portal = net.JoinHostPort(read(c+"/persistent_address"), read(c+"/persistent_port"))
 		}
 		all = append(all, s)
 	}
