@@ -43,7 +43,7 @@ func golden(t *testing.T, name string, got []byte) {
 func TestRecords(t *testing.T) {
 	mutual := testNode()
 	mutual.Portal = netip.MustParseAddrPort("[2001:db8::1]:860")
-	mutual.Timers = DefaultTimers()
+	mutual.Timers = Timers{NoopInterval: 5 * time.Second, NoopTimeout: 5 * time.Second, Replacement: 5 * time.Second, Login: 15 * time.Second}
 	mutual.CHAP = &CHAP{User: "initiator", Secret: "a secret, of #odd = things", TargetUser: "target", TargetSecret: "its secret"}
 	conf, err := os.ReadFile("testdata/iscsid.conf")
 	if err != nil {

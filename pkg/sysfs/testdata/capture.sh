@@ -9,7 +9,7 @@ file() {
   text=${text%.}; printf 'f %s %d\n%s\n' "$1" "${#text}" "$text"
 }
 for class in iscsi_session iscsi_connection iscsi_host scsi_host scsi_disk scsi_device; do
-  for l in class/$class/*; do [ -L "$l" ] && link "$l"; done
+  for l in "class/$class"/*; do [ -L "$l" ] && link "$l"; done
 done
 for l in block/sd* block/dm-*; do [ -L "$l" ] && link "$l"; done
 devices=$(readlink -f block/sd* block/dm-* class/scsi_host/host* | sed 's|^/sys/||' | sed 's|/block/sd.*||; s|/scsi_host/.*||' | sort -u)
