@@ -66,11 +66,11 @@ func login(t *testing.T, portal, target, initiator string, lun uint32) *rawIniti
 	binary.BigEndian.PutUint32(p.head[24:], r.cmdSN)
 	p.data = []byte("InitiatorName=" + initiator + "\x00TargetName=" + target + "\x00SessionType=Normal\x00InitialR2T=Yes\x00" +
 		"ImmediateData=No\x00HeaderDigest=None\x00DataDigest=None\x00DefaultTime2Wait=0\x00DefaultTime2Retain=0\x00" +
-		"ErrorRecoveryLevel=0\x00MaxBurstLength=1048576\x00FirstBurstLength=65536\x00MaxRecvDataSegmentLength=65536\x00")
+		"ErrorRecoveryLevel=0\x00MaxBurstLength=1048576\x00FirstBurstLength=65536\x00MaxOutstandingR2T=1\x00MaxConnections=1\x00DataPDUInOrder=Yes\x00DataSequenceInOrder=Yes\x00MaxRecvDataSegmentLength=65536\x00")
 	r.send(&p)
 	reply, err := r.receive()
-	if err != nil || reply.op() != opLoginReply || reply.head[36] != 0 {
-		t.Fatalf("login as %s: %v, reply % x", initiator, err, reply.head)
+	if err != nil || reply.op() != opLoginReply || reply.head[36] != 0 || reply.head[1]&0x80 == 0 {
+		t.Fatalf("login as %s: %v, reply % x, %q", initiator, err, reply.head, reply.data)
 	}
 	r.clearAttentions()
 	return r
