@@ -23,6 +23,8 @@ type Initiator interface {
 	Nodes(ctx context.Context) ([]iscsi.NodeID, error)
 	Login(ctx context.Context, id iscsi.NodeID) error
 	Logout(ctx context.Context, session int, id iscsi.NodeID) error
+	RemoveNode(ctx context.Context, id iscsi.NodeID) error
+	RemoveIface(ctx context.Context, iface string) error
 }
 
 // Config says what an Attacher works with. Only ISCSI and Interfaces have no default.
@@ -61,6 +63,8 @@ type Attacher struct {
 	volumes  locks  // by WWID
 	sessions locks  // by session that is to be made
 	targets  shares // by target: attaches in flight against logouts
+	// recording is held for reading from an iface record's writing to that of the node record which needs it.
+	recording sync.RWMutex
 
 	mu       sync.Mutex
 	prepared bool

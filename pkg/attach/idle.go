@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -73,5 +74,27 @@ func (a *Attacher) logout(ctx context.Context, s sysfs.Session) {
 	defer cancel()
 	if err := a.cfg.ISCSI.Logout(ctx, s.ID, id); err != nil {
 		klog.FromContext(ctx).Error(err, "A session without disks could not be closed", "session", s.ID, "target", s.Target)
+		return
 	}
+	if err := a.forgetRecords(ctx, id); err != nil {
+		klog.FromContext(ctx).Error(err, "Records of a closed session are left", "session", s.ID, "target", s.Target)
+	}
+}
+
+// forgetRecords removes the node record of a session that was closed, which may hold a secret, and the iface record
+// when no other node record needs it.
+func (a *Attacher) forgetRecords(ctx context.Context, id iscsi.NodeID) error {
+	if err := a.cfg.ISCSI.RemoveNode(ctx, id); err != nil {
+		return err
+	}
+	a.recording.Lock()
+	defer a.recording.Unlock()
+	nodes, err := a.cfg.ISCSI.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(nodes, func(n iscsi.NodeID) bool { return n.Interface == id.Interface }) {
+		return nil
+	}
+	return a.cfg.ISCSI.RemoveIface(ctx, id.Interface)
 }

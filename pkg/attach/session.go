@@ -134,6 +134,8 @@ func (a *Attacher) standingNow(ctx context.Context, id iscsi.NodeID, d dial) (sy
 
 // records writes what open-iscsi needs for the session, be it there or not: iscsid reads it when it restarts.
 func (a *Attacher) records(ctx context.Context, d dial) error {
+	a.recording.RLock()
+	defer a.recording.RUnlock()
 	iface := iscsi.Iface{Interface: d.pair.Interface.Name, NIC: d.pair.Interface.NIC, Initiator: d.spec.Initiator}
 	if err := a.cfg.ISCSI.EnsureIface(ctx, iface); err != nil {
 		return err
