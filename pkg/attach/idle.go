@@ -81,10 +81,11 @@ func (a *Attacher) logout(ctx context.Context, s sysfs.Session) {
 	}
 }
 
-// forgetRecords removes the node record of a session that was closed, which may hold a secret, and the iface record
-// when no other node record needs it.
-func (a *Attacher) forgetRecords(ctx context.Context, id iscsi.NodeID) error {
-	if err := a.cfg.ISCSI.RemoveNode(ctx, id); err != nil {
+// forgetRecords removes the node record of a session that was closed, which may hold a secret; with the target's last
+// session also those of portals that never answered; and the iface records that no node record needs any more.
+func (a *Attacher) forgetRecords(ctx context.Context, closed iscsi.NodeID) error {
+	last, err := a.lastOf(closed.Target)
+	if err != nil {
 		return err
 	}
 	a.recording.Lock()
@@ -93,8 +94,37 @@ func (a *Attacher) forgetRecords(ctx context.Context, id iscsi.NodeID) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(nodes, func(n iscsi.NodeID) bool { return n.Interface == id.Interface }) {
-		return nil
+	needed := map[string]bool{}
+	unneeded := map[string]bool{closed.Interface: true}
+	for _, n := range nodes {
+		if n != closed && (n.Target != closed.Target || !last) {
+			needed[n.Interface] = true
+			continue
+		}
+		unneeded[n.Interface] = true
+		if err := a.cfg.ISCSI.RemoveNode(ctx, n); err != nil {
+			return err
+		}
 	}
-	return a.cfg.ISCSI.RemoveIface(ctx, id.Interface)
+	for name := range unneeded {
+		if needed[name] {
+			continue
+		}
+		if err := a.cfg.ISCSI.RemoveIface(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lastOf says whether none of our sessions to the target is left.
+func (a *Attacher) lastOf(target string) (bool, error) {
+	all, err := a.sys.Sessions()
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(all, func(s sysfs.Session) bool {
+		_, ours := iscsi.InterfaceOf(s.Iface)
+		return ours && s.Target == target
+	}), nil
 }
