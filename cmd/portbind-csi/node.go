@@ -82,9 +82,9 @@ func notify(changes chan<- struct{}) {
 }
 
 func newAttacher(ctx context.Context, cfg driver.NodeConfig, host *hostexec.Local) (*attach.Attacher, error) {
-	timers := iscsi.DefaultTimers()
-	if cfg.Timers == driver.TimersFast {
-		timers = iscsi.FastTimers()
+	timers := iscsi.FastTimers()
+	if cfg.Timers == driver.TimersTolerant {
+		timers = iscsi.DefaultTimers()
 	}
 	return attach.New(ctx, attach.Config{
 		ISCSI: iscsi.New(iscsi.Options{Host: host}),

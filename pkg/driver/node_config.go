@@ -19,9 +19,9 @@ const (
 	InitiatorAuto = "auto"
 	InitiatorHost = "host"
 
-	// TimersDefault end a stall within 16 s, TimersFast within 7 s; they take a network that never pauses for seconds.
-	TimersDefault = "default"
-	TimersFast    = "fast"
+	// TimersFast, the default, end a stall within 7 s. TimersTolerant take 16 s, for a network that pauses for seconds.
+	TimersFast     = "fast"
+	TimersTolerant = "tolerant"
 
 	defaultStateDir = "/var/lib/portbind"
 	minLinger       = time.Second
@@ -39,7 +39,7 @@ type NodeConfig struct {
 	StateDir string `json:"stateDir"`
 	// SessionLinger is how long a session that no volume uses any more is kept for the next one.
 	SessionLinger Duration `json:"sessionLinger"`
-	// Timers say how soon the loss of a path is noticed that no link shows: TimersDefault or TimersFast.
+	// Timers say how soon the loss of a path is noticed that no link shows: TimersFast or TimersTolerant.
 	Timers string `json:"timers"`
 }
 
@@ -74,7 +74,7 @@ func LoadNodeConfig(path string) (NodeConfig, error) {
 func parseNodeConfig(raw []byte) (NodeConfig, error) {
 	cfg := NodeConfig{
 		InitiatorName: InitiatorAuto, StateDir: defaultStateDir, SessionLinger: Duration(attach.DefaultGrace),
-		Timers: TimersDefault,
+		Timers: TimersFast,
 	}
 	if err := yaml.UnmarshalStrict(raw, &cfg); err != nil {
 		return NodeConfig{}, err
@@ -98,8 +98,8 @@ func (c NodeConfig) check() error {
 	if linger := time.Duration(c.SessionLinger); linger < minLinger || linger > maxLinger {
 		return volume.NewFieldError("sessionLinger", linger.String(), minLinger.String()+" to "+maxLinger.String())
 	}
-	if c.Timers != TimersDefault && c.Timers != TimersFast {
-		return volume.NewFieldError("timers", c.Timers, TimersDefault+", "+TimersFast)
+	if c.Timers != TimersFast && c.Timers != TimersTolerant {
+		return volume.NewFieldError("timers", c.Timers, TimersFast+", "+TimersTolerant)
 	}
 	return nil
 }

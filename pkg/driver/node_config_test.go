@@ -14,17 +14,17 @@ func TestParseNodeConfig(t *testing.T) {
 	const nics = "interfaces: [{name: san-a, netdev: eth2}]\n"
 	base := NodeConfig{
 		Interfaces: []binding.InterfaceConfig{{Name: "san-a", NetDev: "eth2"}}, InitiatorName: "auto",
-		StateDir: "/var/lib/portbind", SessionLinger: Duration(time.Minute), Timers: "default",
+		StateDir: "/var/lib/portbind", SessionLinger: Duration(time.Minute), Timers: "fast",
 	}
 	all := base
-	all.InitiatorName, all.StateDir, all.SessionLinger, all.Timers = "iqn.2026-11.io.example:n", "/s", Duration(time.Second), "fast"
+	all.InitiatorName, all.StateDir, all.SessionLinger, all.Timers = "iqn.2026-11.io.example:n", "/s", Duration(time.Second), "tolerant"
 	tests := map[string]struct {
 		text, bad string
 		want      NodeConfig
 	}{
 		"defaults": {text: nics, want: base},
 		"all": {
-			text: nics + "initiatorName: iqn.2026-11.io.example:n\nstateDir: /s\nsessionLinger: 1s\ntimers: fast\n",
+			text: nics + "initiatorName: iqn.2026-11.io.example:n\nstateDir: /s\nsessionLinger: 1s\ntimers: tolerant\n",
 			want: all,
 		},
 		"no interfaces":  {text: "{}", bad: "interfaces"},
