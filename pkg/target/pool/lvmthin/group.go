@@ -34,6 +34,9 @@ func NewGroup(runner hostexec.Runner, vg string) *Group {
 type gate chan struct{}
 
 func (g gate) lock(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for LVM: %w", context.Cause(ctx))
+	}
 	select {
 	case g <- struct{}{}:
 		return nil

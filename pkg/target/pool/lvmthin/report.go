@@ -179,7 +179,8 @@ func (n *numbers) percent(field string) float64 {
 		return 0
 	}
 	v, err := strconv.ParseFloat(n.row[field], 64)
-	if (err != nil || v < 0 || v > 100) && n.err == nil {
+	// Written so that NaN is out of range too.
+	if (err != nil || !(v >= 0 && v <= 100)) && n.err == nil {
 		n.err = fmt.Errorf("read the report of lvs: %s is %q", field, n.row[field])
 	}
 	return v / 100
