@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,7 +39,11 @@ func Agent(channel string) error {
 }
 
 // openChannel opens a serial line or virtio port and switches off all that a terminal would do to the bytes.
-func openChannel(path string) (*os.File, error) {
+func openChannel(channel string) (*os.File, error) {
+	path, err := channelPath(channel)
+	if err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("agent channel: %w", err)
@@ -53,6 +59,25 @@ func openChannel(path string) (*os.File, error) {
 		return nil, fmt.Errorf("agent channel: %w", err)
 	}
 	return f, nil
+}
+
+// channelPath finds the device of a virtio port by its name; it shows up when the driver has talked to the host.
+func channelPath(channel string) (string, error) {
+	if strings.HasPrefix(channel, "/") {
+		return channel, nil
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		ports, _ := filepath.Glob("/sys/class/virtio-ports/*")
+		for _, port := range ports {
+			if name, err := os.ReadFile(port + "/name"); err == nil && strings.TrimSpace(string(name)) == channel {
+				return "/dev/" + filepath.Base(port), nil
+			}
+		}
+		<-tick.C
+	}
+	return "", fmt.Errorf("agent channel: no virtio port %q", channel)
 }
 
 func serve(st *wire.Stream, halt chan struct{}) {

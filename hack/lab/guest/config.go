@@ -14,7 +14,7 @@ const ConfigEnv = "LAB_CONFIG"
 // Config is what the outside tells a guest.
 type Config struct {
 	Hostname string   `json:"hostname"`
-	Channel  string   `json:"channel"` // tty or virtio port of the agent
+	Channel  string   `json:"channel"` // of the agent: path of a tty, or name of a virtio port
 	Modules  []string `json:"modules"`
 	Mounts   []Mount  `json:"mounts"` // from the outside, read-write
 	NICs     []NIC    `json:"nics"`

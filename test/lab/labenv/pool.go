@@ -29,7 +29,7 @@ func (e *Env) Pool(size int64) Pool {
 	e.T.Cleanup(func() { e.removePool(p) })
 	// Metadata: the default area ends near 1,300 volumes.
 	e.Run("vgcreate", "-q", "--metadatasize", "64m", p.VG, p.Device)
-	e.Run("lvcreate", "-q", "-T", "-l", "90%FREE", p.VG+"/"+p.LV)
+	e.Run("lvcreate", "-q", "--noudevsync", "-T", "-l", "90%FREE", p.VG+"/"+p.LV)
 	// LVM puts a layer of that name under a pool when its first volume becomes active.
 	e.Expect(CheckLVs, append(LVs(), p.VG+"-"+p.LV+"-tpool")...)
 	return p
