@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,6 +49,13 @@ func TestSessionsOfTheWholeMatrix(t *testing.T) {
 	s := newScene(t)
 	wwid := "naa." + s.target.AddLUN(3, 64<<20)[1:]
 	s.must(s.client.Ready(t.Context()))
+	s.timed("for comparison: 4 times /bin/true at once", func() {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { _, _ = s.host.Run(t.Context(), nil, "true") })
+		}
+		wg.Wait()
+	})
 	s.timed("first record (finds the data base)", func() { s.records(node(s.matrix[0])) })
 	s.timed("4 iface and node records, new", func() {
 		for _, pair := range s.matrix {
@@ -212,6 +220,9 @@ func TestTimersSurviveARestartOfISCSID(t *testing.T) {
 	if noop := connection(session, "recv_tmo") + "/" + connection(session, "ping_tmo"); noop != "2/2" {
 		t.Errorf("noop timers %s", noop)
 	}
+	if after := s.sessions()[0]; after.NIC != "san0" || after.Iface != "pb-san-a" || after.Initiator != initiator {
+		t.Errorf("got %+v", after)
+	}
 	s.tearDown()
 }
 
@@ -250,17 +261,17 @@ func TestLoginErrors(t *testing.T) {
 	// LIO says "service unavailable" (03/01), and iscsid tries again for as long as a login may take.
 	unknown := node(pair)
 	unknown.Target = "iqn.2026-11.io.portbind.lab:nobody"
-	s.failedLogin("unknown target", unknown, iscsi.ErrTimeout, 8*time.Second)
+	s.failedLogin("unknown target", unknown, iscsi.ErrTimeout, 20*time.Second)
 
 	// So it does when the connection is refused. A probe knows at once.
 	closed := node(pair)
 	closed.Portal = portalAt(pair.Portal.Addr().String(), 3999)
-	s.failedLogin("closed port", closed, iscsi.ErrTimeout, 8*time.Second)
+	s.failedLogin("closed port", closed, iscsi.ErrTimeout, 20*time.Second)
 	s.failedProbe("closed port", closed, iscsi.ErrUnreachable)
 	s.timed("probe of a portal", func() { s.must(iscsi.Probe(t.Context(), pair.Interface.NIC, pair.Portal)) })
 
 	s.Drop("san0")
-	s.failedLogin("packets vanish", node(pair), iscsi.ErrTimeout, 8*time.Second)
+	s.failedLogin("packets vanish", node(pair), iscsi.ErrTimeout, 20*time.Second)
 	s.failedProbe("packets vanish", node(pair), iscsi.ErrTimeout)
 	s.must(iscsi.Probe(t.Context(), "san1", pair.Portal))
 	s.Undrop("san0")

@@ -3,6 +3,7 @@
 package iscsi
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,10 +31,15 @@ func TestFromAContainer(t *testing.T) {
 func TestInsideContainer(t *testing.T) {
 	portal := os.Getenv(insideVariable)
 	if portal == "" {
-		t.Skip("is part of TestFromAContainer")
+		t.Log("runs as a part of TestFromAContainer")
+		return
 	}
 	if _, err := hostexec.LookPath("iscsiadm"); err == nil {
 		t.Fatal("the host's tools are not hidden")
+	}
+	hidden := iscsi.New(iscsi.Options{Host: hostexec.New(hostexec.Options{})})
+	if err := hidden.Ready(t.Context()); !errors.Is(err, iscsi.ErrNotReady) || !strings.Contains(err.Error(), "install open-iscsi") {
+		t.Errorf("without the tools: got %v", err)
 	}
 	host := hostexec.New(hostexec.Options{HostMountNamespace: true})
 	own, err := os.Readlink("/proc/self/ns/mnt")
