@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -51,7 +50,7 @@ func runWithGuests(ctx context.Context, o options) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	code, err := c.runOutside(ctx, socket)
+	code, err := runHere(ctx, o, "LAB_SOCKET="+socket, "LAB_GUESTS="+strings.Join(c.names, ","))
 	if err != nil || code != 0 {
 		c.saveStates()
 	}
@@ -191,26 +190,6 @@ func (c *cluster) listen() (string, error) {
 		}
 	}()
 	return path, nil
-}
-
-// runOutside runs the program here, in the namespace of the switches.
-func (c *cluster) runOutside(ctx context.Context, socket string) (int, error) {
-	cmd := exec.CommandContext(ctx, c.o.argv[0], c.o.argv[1:]...) //nolint:gosec // what the lab is for
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(c.o.programEnv(), "LAB_SOCKET="+socket, "LAB_GUESTS="+strings.Join(c.names, ","))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return cmd.Process.Signal(endSignal(ctx)) }
-	cmd.WaitDelay = grace
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0, nil
-	case errors.As(err, &exit) && exit.ExitCode() >= 0:
-		return exit.ExitCode(), nil
-	default:
-		return 0, fmt.Errorf("%s: %w", c.o.argv[0], err)
-	}
 }
 
 const bootLimit = 2 * time.Minute

@@ -56,8 +56,8 @@ func outside() int {
 	if err != nil {
 		return fail(err)
 	}
-	if len(o.cluster.guests) > 0 {
-		if err := enterNamespaces(); err != nil {
+	if flags := o.namespaces(); flags != 0 {
+		if err := enterNamespaces(flags); err != nil {
 			return fail(err)
 		}
 	}

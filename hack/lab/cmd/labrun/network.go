@@ -16,14 +16,14 @@ import (
 // nsEnv says that we are in namespaces of our own already.
 const nsEnv = "LAB_NAMESPACE"
 
-// enterNamespaces moves this program into network and mount namespaces of its own, which end with the last process
-// in them: whatever happens, nothing stays on the host.
-func enterNamespaces() error {
+// enterNamespaces moves this program into namespaces of its own, which end with the last process in them: whatever
+// happens, nothing stays on the host.
+func enterNamespaces(flags int) error {
 	if os.Getenv(nsEnv) != "" {
 		return nil
 	}
 	runtime.LockOSThread() // exec(2) keeps the calling thread's namespaces
-	if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
+	if err := unix.Unshare(flags); err != nil {
 		return fmt.Errorf("namespaces: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/portbind/portbind/hack/lab/vm"
 )
 
@@ -81,6 +83,18 @@ func (o *options) complete() error {
 		return fmt.Errorf("artefacts: %w", err)
 	}
 	return o.cleanArtefacts()
+}
+
+// namespaces are those that the program needs, as clone(2) has them.
+func (o *options) namespaces() int {
+	switch {
+	case o.kind == kindHost:
+		return unix.CLONE_NEWNS
+	case len(o.cluster.guests) > 0:
+		return unix.CLONE_NEWNS | unix.CLONE_NEWNET
+	default:
+		return 0
+	}
 }
 
 // cleanArtefacts removes what an earlier run of the same name left, so that nobody reads old results as new ones.
