@@ -105,7 +105,7 @@ func ninePRoot() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("initial modules: %w", err)
 	}
-	for _, name := range strings.Fields(string(order)) {
+	for name := range strings.FieldsSeq(string(order)) {
 		if err := insmod("/modules/"+name, ""); err != nil {
 			return "", err
 		}

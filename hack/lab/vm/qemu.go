@@ -20,7 +20,7 @@ var initialModules = []string{"9p", "9pnet_virtio", "virtio_pci", "virtio_consol
 
 // prepareQEMU describes a guest with Debian's kernel over our root file system, read-only by 9p. Its initial ram disk
 // holds this very program, the first modules and the configuration.
-func prepareQEMU(spec Spec) (transport, error) {
+func prepareQEMU(ctx context.Context, spec Spec) (transport, error) {
 	release, err := debianKernel()
 	if err != nil {
 		return transport{}, err
@@ -37,7 +37,7 @@ func prepareQEMU(spec Spec) (transport, error) {
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path=" + socket, "-device", "virtserialport,chardev=agent,name=agent",
 	}
 	args = append(args, qemuDevices(spec, &c)...)
-	if err := writeInitrd(spec, c, release); err != nil {
+	if err := writeInitrd(ctx, spec, c, release); err != nil {
 		return transport{}, err
 	}
 	return qemuProcess(socket, args)
@@ -81,7 +81,7 @@ func versionKey(s string) string {
 	return key.String()
 }
 
-func writeInitrd(spec Spec, c guest.Config, release string) error {
+func writeInitrd(ctx context.Context, spec Spec, c guest.Config, release string) error {
 	config, err := writeConfig(spec, c)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func writeInitrd(spec Spec, c guest.Config, release string) error {
 		return fmt.Errorf("own path: %w", err)
 	}
 	files := map[string]string{"init": self, "config.json": config}
-	modules, err := moduleFiles(release, initialModules)
+	modules, err := moduleFiles(ctx, release, initialModules)
 	if err != nil {
 		return err
 	}
@@ -110,9 +110,9 @@ func writeInitrd(spec Spec, c guest.Config, release string) error {
 }
 
 // moduleFiles asks modprobe which files to load, in their order.
-func moduleFiles(release string, names []string) ([]string, error) {
+func moduleFiles(ctx context.Context, release string, names []string) ([]string, error) {
 	args := append([]string{"-S", release, "--show-depends", "-a"}, names...)
-	out, err := exec.CommandContext(context.Background(), "modprobe", args...).Output() //nolint:gosec // our names
+	out, err := exec.CommandContext(ctx, "modprobe", args...).Output() //nolint:gosec // our names
 	if err != nil {
 		return nil, fmt.Errorf("modules of %s: %w", release, err)
 	}

@@ -65,7 +65,7 @@ type transport struct {
 
 // Boot starts a guest and waits until its agent answers.
 func Boot(ctx context.Context, spec Spec) (*Guest, error) {
-	t, err := prepare(spec)
+	t, err := prepare(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -87,12 +87,12 @@ func Boot(ctx context.Context, spec Spec) (*Guest, error) {
 	return g, g.awaitAgent(ctx, t.channel)
 }
 
-func prepare(spec Spec) (transport, error) {
+func prepare(ctx context.Context, spec Spec) (transport, error) {
 	if err := os.MkdirAll(spec.Scratch, 0o755); err != nil {
 		return transport{}, fmt.Errorf("scratch: %w", err)
 	}
 	if spec.Kind == QEMU {
-		return prepareQEMU(spec)
+		return prepareQEMU(ctx, spec)
 	}
 	return prepareUML(spec)
 }

@@ -52,7 +52,7 @@ func NewCluster(t *testing.T) *Cluster {
 	}
 	for _, g := range c.Guests {
 		g.await()
-		for _, addr := range strings.Fields(g.Run("sh", "-c", "ip -4 -o addr show | awk '$2 ~ /^san/ {print $4}'")) {
+		for addr := range strings.FieldsSeq(g.Run("sh", "-c", "ip -4 -o addr show | awk '$2 ~ /^san/ {print $4}'")) {
 			g.San = append(g.San, strings.TrimSuffix(addr, "/24"))
 		}
 	}

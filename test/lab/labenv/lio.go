@@ -32,12 +32,13 @@ func (e *Env) mountConfigfs() {
 // with their directory.
 func (e *Env) tearDownLIO() {
 	tpgs := glob(configfs + "/iscsi/iqn.*/tpgt_*")
-	for _, tpg := range tpgs {
-		_ = os.WriteFile(tpg+"/enable", []byte("0"), 0o600)
+	for _, dir := range tpgs {
+		_ = os.WriteFile(dir+"/enable", []byte("0"), 0o600)
 	}
+	const tpg = "/iscsi/iqn.*/tpgt_*"
 	for _, pattern := range []string{
-		"/iscsi/iqn.*/tpgt_*/np/*", "/iscsi/iqn.*/tpgt_*/acls/*/lun_*/!link", "/iscsi/iqn.*/tpgt_*/acls/*/lun_*", "/iscsi/iqn.*/tpgt_*/acls/*",
-		"/iscsi/iqn.*/tpgt_*/lun/lun_*/!link", "/iscsi/iqn.*/tpgt_*/lun/lun_*", "/iscsi/iqn.*/tpgt_*", "/iscsi/iqn.*", "/core/*_*/!dir", "/core/*_*",
+		tpg + "/np/*", tpg + "/acls/*/lun_*/!link", tpg + "/acls/*/lun_*", tpg + "/acls/*",
+		tpg + "/lun/lun_*/!link", tpg + "/lun/lun_*", tpg, "/iscsi/iqn.*", "/core/*_*/!dir", "/core/*_*",
 	} {
 		for _, path := range expand(configfs + pattern) {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -4,6 +4,7 @@ package labenv
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -56,9 +57,7 @@ func (e *Env) Node(o NodeOptions) *Plugin {
 	stateDir := filepath.Join(e.dir, "node-"+o.Name)
 	e.must(os.MkdirAll(stateDir, 0o700))
 	c := map[string]any{"interfaces": e.interfaces(o.Interfaces), "stateDir": stateDir}
-	for k, v := range o.Config {
-		c[k] = v
-	}
+	maps.Copy(c, o.Config)
 	p := e.plugin("node", "node-"+o.Name, c, append([]string{"--node-name", o.Name}, o.Flags...)...)
 	p.StateDir = stateDir
 	return p

@@ -5,6 +5,7 @@ package labenv
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -100,9 +101,7 @@ func (t *Target) settings(e *Env, o TargetOptions) map[string]any {
 		"iqn": t.IQN, "portals": portals, "listen": t.Endpoint, "health": t.health, "stateDir": t.StateDir, "chap": chap, "pools": pools,
 		"tls": map[string]any{"ca": t.PKI + "/ca.crt", "cert": t.PKI + "/server.crt", "key": t.PKI + "/server.key"},
 	}
-	for k, v := range o.Config {
-		c[k] = v
-	}
+	maps.Copy(c, o.Config)
 	return c
 }
 

@@ -96,7 +96,8 @@ func endProgram(ctx context.Context, st *wire.Stream, g *vm.Guest, done <-chan s
 
 // stateScript shows what a failed run left: it must work with half of the tools hanging, so each has its own limit.
 const stateScript = `
-for c in "dmesg" "ps axo pid,ppid,stat,wchan:24,args" "ip -br addr" "ip -n tgt -br addr" "ss -tanp" "lsblk -o NAME,SIZE,TYPE,STATE,MOUNTPOINT" \
+for c in "dmesg" "ps axo pid,ppid,stat,wchan:24,args" "ip -br addr" "ip -n tgt -br addr" "ss -tanp" \
+  "lsblk -o NAME,SIZE,TYPE,STATE,MOUNTPOINT" \
   "iscsiadm -m session -P 1" "multipathd show maps json" "dmsetup table" "dmsetup status" "cat /proc/mounts" "losetup -l" "lvs -a"; do
   echo "=== $c"; timeout 5 $c 2>&1
 done`
