@@ -28,7 +28,7 @@ func TestBareSequence(t *testing.T) {
 	b.detach("")
 	var phases phaseSamples
 	for range 3 {
-		quiet(e, b.dm, b.id)
+		quiet(e)
 		w := b.attach(mnt)
 		phases.add(w.phases)
 		t.Log("attach", w.total(), w.phases)

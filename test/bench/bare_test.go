@@ -27,6 +27,7 @@ type bare struct {
 	target string // IQN
 	lun    int
 	id     string // as multipathd writes the WWID
+	stock  bool   // records say nothing about time-outs
 	mpd    *multipath.Client
 	dm     *multipath.DM
 }
@@ -164,19 +165,6 @@ func waitFor(t *testing.T, timeout time.Duration, what string, ok func() bool) {
 	}
 }
 
-// quiet waits until udev and multipathd have digested what was done before, so that no measurement pays for the last.
-func quiet(e *labenv.Env, dm *multipath.DM, id string) {
-	e.T.Helper()
-	e.Run("udevadm", "settle")
-	mpd := multipath.NewClient()
-	waitFor(e.T, 30*time.Second, "multipathd to be idle", func() bool {
-		busy, err := mpd.Busy(context.Background())
-		return err == nil && !busy
-	})
-	_ = dm
-	_ = id
-}
-
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
@@ -210,12 +198,26 @@ func (b *bare) records(initiator string, nics, portals []string) {
 			"iface.initiatorname = %s\n", nic, nic, initiator)
 		b.file("/etc/iscsi/ifaces/bare-"+nic, text)
 		for _, portal := range portals {
-			node := "node.name = " + b.target + "\nnode.tpgt = 1\nnode.startup = manual\n" + text +
-				"node.discovery_type = static\nnode.session.scan = manual\nnode.session.timeo.replacement_timeout = 5\n" +
-				"node.conn[0].address = " + portal + "\nnode.conn[0].port = 3260\n"
-			b.file(filepath.Join("/etc/iscsi/nodes", b.target, portal+",3260,1", "bare-"+nic), node)
+			b.node(portal, "bare-"+nic, text)
 		}
 	}
+}
+
+// unbound makes the record of the default iface, whose sessions the routing table places.
+func (b *bare) unbound(portal string) {
+	b.e.T.Helper()
+	b.node(portal, "default", "iface.iscsi_ifacename = default\niface.transport_name = tcp\n")
+}
+
+func (b *bare) node(portal, iface, ifaceText string) {
+	b.e.T.Helper()
+	text := "node.name = " + b.target + "\nnode.tpgt = 1\nnode.startup = manual\n" + ifaceText +
+		"node.discovery_type = static\nnode.session.scan = manual\n"
+	if !b.stock {
+		text += "node.session.timeo.replacement_timeout = 5\n"
+	}
+	text += "node.conn[0].address = " + portal + "\nnode.conn[0].port = 3260\n"
+	b.file(filepath.Join("/etc/iscsi/nodes", b.target, portal+",3260,1", iface), text)
 }
 
 func (b *bare) file(path, record string) {

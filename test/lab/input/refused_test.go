@@ -4,6 +4,7 @@ package input
 
 import (
 	"maps"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +107,7 @@ func TestStaticRefusals(t *testing.T) {
 		"iqn": "iqn.2001-05.com.example:array", "portals": "10.99.0.1:3260,10.99.0.2", "lun": "7",
 		"wwid": "naa.600140500112233445566778899aabbc", "interfaces": "san-a,san-b",
 	}
+	must(t, os.MkdirAll(s.Adopt(&csi.Volume{VolumeId: "static/legacy"}, nil).StagingPath, 0o750)) // as kubelet does
 	before := world(s)
 	for name, c := range map[string]struct {
 		key, value string
@@ -156,6 +158,7 @@ func TestMorePathsThanPossible(t *testing.T) {
 	s := newStack(t)
 	v := s.Create("many", 64*mib, labenv.MountExt4, map[string]string{"minPaths": "9", "interfaces": ""})
 	must(t, v.ControllerPublish(within(t, time.Minute)))
+	must(t, os.MkdirAll(v.StagingPath, 0o750)) // as kubelet does
 	before := world(s)
 	refusal(t, v.Stage(within(t, 30*time.Second)), codes.InvalidArgument, "minPaths", "9", "4")
 	unchanged(t, s, before)
@@ -170,6 +173,7 @@ func TestSecretRefusals(t *testing.T) {
 	const user, pass = "node.session.auth.username", "node.session.auth.password"
 	v := s.Create("secrets", 64*mib, labenv.MountExt4, nil)
 	must(t, v.ControllerPublish(within(t, time.Minute)))
+	must(t, os.MkdirAll(v.StagingPath, 0o750)) // as kubelet does
 	before := world(s)
 	for name, c := range map[string]struct {
 		secrets map[string]string
