@@ -87,7 +87,8 @@ func parseExtAt(sb []byte) (Superblock, bool) {
 		blocks |= uint64(le.Uint32(sb[0x150:])) << 32
 	}
 	s := Superblock{FSType: extName(le.Uint32(sb[0x5C:]), incompat, ro), BlockSize: 1024 << logBlock}
-	s.HasErrors = le.Uint16(sb[0x3A:])&extStateErrors != 0
+	// A full check clears both s_state and s_error_count.
+	s.HasErrors = le.Uint16(sb[0x3A:])&extStateErrors != 0 || le.Uint32(sb[0x194:]) != 0
 	copy(s.UUID[:], sb[0x68:])
 	return s.sized(blocks)
 }

@@ -241,7 +241,7 @@ func (f *FS) check(ctx context.Context, device string, sb Superblock) error {
 	if sb.FSType != Ext4 || !sb.HasErrors {
 		return nil
 	}
-	_, err := f.Run.Run(ctx, nil, "e2fsck", "-p", device)
+	_, err := f.Run.Run(ctx, nil, "e2fsck", "-f", "-p", device)
 	var exit *hostexec.Error
 	// e2fsck(8): 1 is "errors corrected".
 	if err == nil || errors.As(err, &exit) && exit.ExitCode == 1 {

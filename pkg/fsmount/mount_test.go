@@ -14,7 +14,7 @@ import (
 func hold(t *testing.T, path string) func() {
 	t.Helper()
 	// read waits for its input to end, which is when the pipe is closed.
-	cmd := exec.Command("sh", "-c", `exec 3<"$0"; echo ready; read -r _`, path)
+	cmd := exec.Command("sh", "-c", `exec 3<>"$0"; echo ready; read -r _`, path)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

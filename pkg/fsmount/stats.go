@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,13 +36,13 @@ func (f *FS) Usage(path string) (Usage, error) {
 func bytes64(n uint64, unit int64) int64 { return int64(n) * unit } //nolint:gosec // see above
 
 // Broken says why the file system at p cannot be used any more, nil when it can: its device is gone, it shut itself
-// down, or it went read-only after an error (expected says that it should be).
+// down, or it went read-only after an error (readOnly says that it should be).
 func (f *FS) Broken(p Point, readOnly bool) error {
-	if p.SuperReadOnly() && !readOnly {
-		return fmt.Errorf("%w: the kernel has made %s read-only after an error", ErrDamaged, p.Path)
-	}
 	if err := deviceGone(p); err != nil {
 		return err
+	}
+	if !readOnly && (p.SuperReadOnly() || gaveUp(p)) {
+		return fmt.Errorf("%w: the kernel has made %s read-only after an error", ErrDamaged, p.Path)
 	}
 	// stat(2) of the root: an xfs that shut down says EIO, statfs(2) does not.
 	var st unix.Stat_t
@@ -51,6 +54,24 @@ func (f *FS) Broken(p Point, readOnly bool) error {
 		return fmt.Errorf("%w: %s: %w", ErrDamaged, p.Path, err)
 	}
 	return err
+}
+
+// gaveUp says whether an ext4 that is to stop at errors has met one. Since "ext4: don't set SB_RDONLY after filesystem
+// errors" (Linux 6.12, and 6.1.y) the mount table does not say so, before "emergency_ro" (6.15) not at all. The count of
+// errors outlives a mount, but none begins with one: see Superblock.HasErrors.
+func gaveUp(p Point) bool {
+	if slices.Contains(p.Super, "emergency_ro") {
+		return true
+	}
+	if p.FSType != Ext4 || !slices.Contains(p.Super, "errors=remount-ro") {
+		return false
+	}
+	device, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", p.Major, p.Minor))
+	if err != nil {
+		return false
+	}
+	count, err := os.ReadFile("/sys/fs/ext4/" + filepath.Base(device) + "/errors_count")
+	return err == nil && strings.TrimSpace(string(count)) != "0"
 }
 
 // deviceGone says whether the device below a mount was removed: the mount stays, and fails.

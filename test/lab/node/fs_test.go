@@ -117,10 +117,16 @@ func (b *bench) mountSuper(device string, sb fsmount.Superblock, wwid string) st
 // write writes a file through to the disk; on btrfs it is then in the log only.
 func (b *bench) write(path, content string) {
 	b.t.Helper()
+	b.check(b.tryWrite(path, content))
+}
+
+func (b *bench) tryWrite(path, content string) error {
 	f, err := os.Create(path)
-	b.check(err)
+	if err != nil {
+		return err
+	}
 	_, err = f.WriteString(content)
-	b.check(errors.Join(err, f.Sync(), f.Close()))
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 func (b *bench) want(path, content string) {
@@ -233,47 +239,43 @@ func TestNotBlankRefused(t *testing.T) {
 	})
 }
 
-// mkfs is killed after ever more milliseconds; the next call converges from what the record says, and without the
-// record refuses what is there.
+// mkfs is killed at writes spread over its whole run; the next call converges from what the record says, and without
+// the record refuses what is there.
 func TestKilledMkfsConverges(t *testing.T) {
 	for _, fsType := range types() {
 		t.Run(fsType, func(t *testing.T) {
 			b := newBench(t)
-			whole := b.timeMkfs(fsType)
-			partial := 0
-			const steps = 16
-			for i := range steps {
-				// Writing comes in the second half.
-				if b.killMkfs(fsType, whole/2+whole*time.Duration(i)/steps) {
+			whole := &writeKiller{}
+			b.killMkfs(fsType, whole)
+			partial, kills := 0, 0
+			for _, nth := range []int{1, 2, 3, whole.writes / 4, whole.writes / 2, whole.writes - 2, whole.writes - 1, whole.writes} {
+				kills++
+				if b.killMkfs(fsType, &writeKiller{nth: nth}) {
 					partial++
 				}
 			}
-			t.Logf("%s: of %d, %d were killed with the device half formatted; a whole mkfs takes %v", fsType, steps, partial, whole)
+			t.Logf("%s: %d writes; of %d kills %d left the device half formatted", fsType, whole.writes, kills, partial)
+			if partial == 0 {
+				t.Error("no kill came in the middle")
+			}
 		})
 	}
 }
 
-// timeMkfs is how long a mkfs takes that nobody disturbs.
-func (b *bench) timeMkfs(fsType string) time.Duration {
-	b.t.Helper()
-	_, device := b.image(imageSize)
-	begin := time.Now()
-	b.Env.Run("mkfs."+fsType, "-q", device)
-	return time.Since(begin)
-}
-
 // killMkfs kills one mkfs and lets the next call finish. It says whether there was anything on the device without it
 // being a file system.
-func (b *bench) killMkfs(fsType string, delay time.Duration) (halfway bool) {
+func (b *bench) killMkfs(fsType string, killer *writeKiller) (halfway bool) {
 	b.t.Helper()
 	file, device := b.image(imageSize)
 	defer func() { b.Env.Run("losetup", "-d", device); b.check(os.Remove(file)) }()
 	var began *fsmount.UUID
 	p := fsmount.Prepare{Device: device, FSType: fsType, Begin: func(u fsmount.UUID) error { began = &u; return nil }}
-	killer := &mkfsKiller{delay: delay}
 	_, err := fsmount.New(killer).Prepare(b.t.Context(), p)
 	if err == nil {
 		return false
+	}
+	if !errors.Is(err, errKilled) {
+		b.t.Fatal(err)
 	}
 	found, err := b.fs.Recognize(device)
 	b.check(err)
@@ -287,25 +289,12 @@ func (b *bench) killMkfs(fsType string, delay time.Duration) (halfway bool) {
 	}
 	p.Began = began
 	sb, err := b.fs.Prepare(b.t.Context(), p)
-	if err != nil {
-		b.t.Errorf("after %v: %v", delay, err)
+	if err != nil || sb.UUID != *began {
+		b.t.Errorf("killed at write %d: %v, %v", killer.nth, sb, err)
 		return halfway
 	}
 	b.check(b.fs.Unmount(b.mountSuper(device, sb, "naa.1")))
 	return halfway
-}
-
-// mkfsKiller kills mkfs, and only that, after a while.
-type mkfsKiller struct{ delay time.Duration }
-
-// Run implements hostexec.Runner.
-func (k *mkfsKiller) Run(ctx context.Context, stdin []byte, name string, args ...string) ([]byte, error) {
-	if strings.HasPrefix(name, "mkfs.") {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, k.delay)
-		defer cancel()
-	}
-	return hostexec.New(hostexec.Options{}).Run(ctx, stdin, name, args...)
 }
 
 // A device that fails under a mounted file system is noticed, and an ext4 is repaired when it is staged again.
@@ -322,15 +311,14 @@ func TestBrokenNoticed(t *testing.T) {
 			b.write(path+"/a", "before")
 			b.check(b.fs.Broken(b.top(path), false))
 			b.reload(device, fmt.Sprintf("0 %d error", sectors))
-			_ = os.WriteFile(path+"/b", []byte("lost"), 0o600)
-			unix.Sync()
-			// The journal is aborted now; ext4 acts on it when it next begins a transaction.
-			_ = os.WriteFile(path+"/c", []byte("lost"), 0o600)
-			err := b.fs.Broken(b.top(path), false)
-			t.Log(err)
-			if !errors.Is(err, fsmount.ErrDamaged) {
-				t.Errorf("not noticed: %v", err)
-			}
+			// An application's writes fail at once. The file system notices when it next writes metadata.
+			b.Eventually(10*time.Second, "damage noticed", func() bool {
+				b.next++
+				_ = os.Mkdir(fmt.Sprintf("%s/d%d", path, b.next), 0o755)
+				b.syncfs(path)
+				return errors.Is(b.fs.Broken(b.top(path), false), fsmount.ErrDamaged)
+			})
+			t.Log(b.fs.Broken(b.top(path), false))
 			b.reload(device, fmt.Sprintf("0 %d linear %s 0", sectors, loop))
 			b.check(b.fs.Unmount(path))
 			again := b.mount(device, fsType, "naa.1")
@@ -347,6 +335,16 @@ func (b *bench) reload(device, table string) {
 	b.Env.Run("dmsetup", "load", device, "--table", table)
 	b.Env.Run("dmsetup", "suspend", "--nolockfs", "--noflush", device)
 	b.Env.Run("dmsetup", "resume", device)
+}
+
+// syncfs writes a file system's metadata, or tries to.
+func (b *bench) syncfs(path string) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	_ = unix.Syncfs(int(dir.Fd()))
 }
 
 func (b *bench) top(path string) fsmount.Point {
