@@ -30,7 +30,8 @@ func TestCreateVolume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if vc.IQN != "iqn.2026-11.io.portbind:target-1" || len(vc.Portals) != 2 || vc.MinPaths != 2 || !slices.Equal(vc.Interfaces, []string{"san-a", "san-b"}) {
+	if vc.IQN != "iqn.2026-11.io.portbind:target-1" || len(vc.Portals) != 2 || vc.MinPaths != 2 ||
+		!slices.Equal(vc.Interfaces, []string{"san-a", "san-b"}) {
 		t.Errorf("context is %+v", vc)
 	}
 	if again := h.create("pvc-1"); !proto.Equal(again, v) {
@@ -54,6 +55,9 @@ func TestCreateVolumeRefused(t *testing.T) {
 	h := newHarness(t)
 	source := h.create("source")
 	before := h.names()
+	name := func(s string) func(*csi.CreateVolumeRequest) {
+		return func(r *csi.CreateVolumeRequest) { r.Name = s }
+	}
 	parameter := func(k, v string) func(*csi.CreateVolumeRequest) {
 		return func(r *csi.CreateVolumeRequest) { r.Parameters[k] = v }
 	}
@@ -62,8 +66,8 @@ func TestCreateVolumeRefused(t *testing.T) {
 			r.CapacityRange = &csi.CapacityRange{RequiredBytes: required, LimitBytes: limit}
 		}
 	}
-	capability := func(c *csi.VolumeCapability) func(*csi.CreateVolumeRequest) {
-		return func(r *csi.CreateVolumeRequest) { r.VolumeCapabilities = []*csi.VolumeCapability{c} }
+	capability := func(c ...*csi.VolumeCapability) func(*csi.CreateVolumeRequest) {
+		return func(r *csi.CreateVolumeRequest) { r.VolumeCapabilities = c }
 	}
 	from := func(id string) func(*csi.CreateVolumeRequest) {
 		return func(r *csi.CreateVolumeRequest) {
@@ -72,14 +76,14 @@ func TestCreateVolumeRefused(t *testing.T) {
 			}}
 		}
 	}
-	for name, c := range map[string]struct {
+	for what, c := range map[string]struct {
 		spoil func(*csi.CreateVolumeRequest)
 		code  codes.Code
 		words []string
 	}{
-		"no name":                {func(r *csi.CreateVolumeRequest) { r.Name = "" }, codes.InvalidArgument, []string{"name"}},
-		"control character":      {func(r *csi.CreateVolumeRequest) { r.Name = "a\x00b" }, codes.InvalidArgument, []string{"name"}},
-		"10 KB name":             {func(r *csi.CreateVolumeRequest) { r.Name = strings.Repeat("x", 10<<10) }, codes.InvalidArgument, []string{"name", "128"}},
+		"no name":                {name(""), codes.InvalidArgument, []string{"name"}},
+		"control character":      {name("a\x00b"), codes.InvalidArgument, []string{"name"}},
+		"10 KB name":             {name(strings.Repeat("x", 10<<10)), codes.InvalidArgument, []string{"name", "128"}},
 		"unknown parameter":      {parameter("minpaths", "1"), codes.InvalidArgument, []string{"minpaths", "minPaths", "interfaces"}},
 		"negative minPaths":      {parameter("minPaths", "-1"), codes.InvalidArgument, []string{"minPaths", "-1", "1 to 64"}},
 		"more than the paths":    {parameter("minPaths", "5"), codes.InvalidArgument, []string{"minPaths", "1 to 4"}},
@@ -95,20 +99,32 @@ func TestCreateVolumeRefused(t *testing.T) {
 		"limit below the least":  {size(0, 1<<20), codes.OutOfRange, []string{"limit_bytes", "16777216"}},
 		"more than any volume":   {size(1<<61, 0), codes.OutOfRange, []string{"required_bytes"}},
 		"more than the target's": {size(1<<50, 0), codes.OutOfRange, nil},
-		"no capability":          {func(r *csi.CreateVolumeRequest) { r.VolumeCapabilities = nil }, codes.InvalidArgument, []string{"volume_capabilities"}},
+		"no capability":          {capability(), codes.InvalidArgument, []string{"volume_capabilities"}},
 		"many writers of a file system": {
-			capability(mountCap(csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER)), codes.InvalidArgument, []string{"access_mode", "block"},
+			capability(mountCap(csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER)),
+			codes.InvalidArgument,
+			[]string{"access_mode", "block"},
 		},
-		"no access mode":     {capability(mountCap(csi.VolumeCapability_AccessMode_UNKNOWN)), codes.InvalidArgument, []string{"access_mode"}},
-		"no access type":     {capability(&csi.VolumeCapability{AccessMode: mountCap(single).GetAccessMode()}), codes.InvalidArgument, []string{"block or mount"}},
-		"mutable parameters": {func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"iops": "1"} }, codes.InvalidArgument, []string{"mutable_parameters"}},
+		"no access mode": {capability(mountCap(csi.VolumeCapability_AccessMode_UNKNOWN)), codes.InvalidArgument, []string{"access_mode"}},
+		"no access type": {
+			capability(&csi.VolumeCapability{AccessMode: mountCap(single).GetAccessMode()}),
+			codes.InvalidArgument,
+			[]string{"block or mount"},
+		},
+		"mutable parameters": {
+			func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"iops": "1"} },
+			codes.InvalidArgument,
+			[]string{"mutable_parameters"},
+		},
 		"source in another pool": {
 			func(r *csi.CreateVolumeRequest) { from(source.GetVolumeId())(r); r.Parameters["pool"] = "slow" },
-			codes.InvalidArgument, []string{"pool", "fast"},
+			codes.InvalidArgument,
+			[]string{"pool", "fast"},
 		},
 		"source on another target": {
 			func(r *csi.CreateVolumeRequest) { from(source.GetVolumeId())(r); r.Parameters["target"] = "stor2" },
-			codes.InvalidArgument, []string{"target", "stor1"},
+			codes.InvalidArgument,
+			[]string{"target", "stor1"},
 		},
 		"source not there":      {from("stor1/fast/none"), codes.NotFound, nil},
 		"source of no driver":   {from("fake-vol-id"), codes.NotFound, nil},
@@ -119,7 +135,7 @@ func TestCreateVolumeRefused(t *testing.T) {
 		req := createRequest("pvc-bad")
 		c.spoil(req)
 		_, err := h.CreateVolume(h.ctx(), req)
-		h.want(err, c.code, name, c.words...)
+		h.want(err, c.code, what, c.words...)
 	}
 	if diff := cmp.Diff(before, h.names()); diff != "" {
 		t.Errorf("refused requests left something:\n%s", diff)
@@ -189,8 +205,10 @@ func TestSources(t *testing.T) {
 		t.Errorf("snapshot is %v", s)
 	}
 	for name, source := range map[string]*csi.VolumeContentSource{
-		"from-snapshot": {Type: &csi.VolumeContentSource_Snapshot{Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: s.GetSnapshotId()}}},
-		"from-volume":   {Type: &csi.VolumeContentSource_Volume{Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: v.GetVolumeId()}}},
+		"from-snapshot": {Type: &csi.VolumeContentSource_Snapshot{
+			Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: s.GetSnapshotId()},
+		}},
+		"from-volume": {Type: &csi.VolumeContentSource_Volume{Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: v.GetVolumeId()}}},
 	} {
 		req := createRequest(name)
 		req.Parameters, req.VolumeContentSource, req.CapacityRange.RequiredBytes = nil, source, 2*gib
@@ -271,11 +289,17 @@ func TestPublishRefused(t *testing.T) {
 		"foreign volume":   {func(r *csi.ControllerPublishVolumeRequest) { r.VolumeId = "fake-vol-id" }, codes.NotFound, ""},
 		"volume not there": {func(r *csi.ControllerPublishVolumeRequest) { r.VolumeId = "stor1/fast/none" }, codes.NotFound, ""},
 		"target not there": {func(r *csi.ControllerPublishVolumeRequest) { r.VolumeId = "stor9/fast/x" }, codes.FailedPrecondition, "stor9"},
-		"no node":          {func(r *csi.ControllerPublishVolumeRequest) { r.NodeId = "" }, codes.InvalidArgument, "node_id"},
-		"foreign node":     {func(r *csi.ControllerPublishVolumeRequest) { r.NodeId = "fake-node-id" }, codes.NotFound, "node_id"},
-		"hostile node":     {func(r *csi.ControllerPublishVolumeRequest) { r.NodeId = nodeA + "\n../x" }, codes.InvalidArgument, "node_id"},
-		"10 KB node":       {func(r *csi.ControllerPublishVolumeRequest) { r.NodeId = strings.Repeat("x", 10<<10) }, codes.InvalidArgument, "node_id"},
-		"no capability":    {func(r *csi.ControllerPublishVolumeRequest) { r.VolumeCapability = nil }, codes.InvalidArgument, "volume_capability"},
+		"10 KB node": {
+			func(r *csi.ControllerPublishVolumeRequest) { r.NodeId = strings.Repeat("x", 10<<10) },
+			codes.InvalidArgument, "node_id",
+		},
+		"no capability": {
+			func(r *csi.ControllerPublishVolumeRequest) { r.VolumeCapability = nil },
+			codes.InvalidArgument, "volume_capability",
+		},
+		"no node":      {func(r *csi.ControllerPublishVolumeRequest) { r.NodeId = "" }, codes.InvalidArgument, "node_id"},
+		"foreign node": {func(r *csi.ControllerPublishVolumeRequest) { r.NodeId = "fake-node-id" }, codes.NotFound, "node_id"},
+		"hostile node": {func(r *csi.ControllerPublishVolumeRequest) { r.NodeId = nodeA + "\n../x" }, codes.InvalidArgument, "node_id"},
 		"half a secret": {func(r *csi.ControllerPublishVolumeRequest) {
 			r.Secrets = map[string]string{"node.session.auth.password": "hunter2"}
 		}, codes.InvalidArgument, "node.session.auth.username"},
@@ -411,7 +435,9 @@ func TestListsOverTargets(t *testing.T) {
 		resp, err := h.CreateVolume(h.ctx(), req)
 		h.want(err, codes.OK, "create")
 		volumes = append(volumes, resp.GetVolume().GetVolumeId())
-		snap, err := h.CreateSnapshot(h.ctx(), &csi.CreateSnapshotRequest{Name: fmt.Sprintf("s-%d", i), SourceVolumeId: resp.GetVolume().GetVolumeId()})
+		snap, err := h.CreateSnapshot(h.ctx(), &csi.CreateSnapshotRequest{
+			Name: fmt.Sprintf("s-%d", i), SourceVolumeId: resp.GetVolume().GetVolumeId(),
+		})
 		h.want(err, codes.OK, "snapshot")
 		snapshots = append(snapshots, snap.GetSnapshot().GetSnapshotId())
 	}

@@ -69,8 +69,7 @@ func codeOf(err error, rules []CodeRule) codes.Code {
 			return r.Code
 		}
 	}
-	var field *volume.FieldError
-	if errors.As(err, &field) {
+	if _, ok := errors.AsType[*volume.FieldError](err); ok {
 		return codes.InvalidArgument
 	}
 	return codes.Internal

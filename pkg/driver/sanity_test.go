@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -66,10 +67,8 @@ func (*fakeNode) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.Nod
 
 // needs refuses empty fields.
 func needs(fields ...string) error {
-	for _, f := range fields {
-		if f == "" {
-			return status.Error(codes.InvalidArgument, "a field is missing")
-		}
+	if slices.Contains(fields, "") {
+		return status.Error(codes.InvalidArgument, "a field is missing")
 	}
 	return nil
 }
@@ -130,7 +129,8 @@ func (n *fakeNode) at(volumeID, path string) error {
 }
 
 func (n *fakeNode) NodeGetVolumeStats(_ context.Context, r *csi.NodeGetVolumeStatsRequest) (*csi.NodeGetVolumeStatsResponse, error) {
-	return &csi.NodeGetVolumeStatsResponse{Usage: []*csi.VolumeUsage{{Total: 1, Unit: csi.VolumeUsage_BYTES}}}, n.at(r.GetVolumeId(), r.GetVolumePath())
+	usage := []*csi.VolumeUsage{{Total: 1, Unit: csi.VolumeUsage_BYTES}}
+	return &csi.NodeGetVolumeStatsResponse{Usage: usage}, n.at(r.GetVolumeId(), r.GetVolumePath())
 }
 
 func (n *fakeNode) NodeExpandVolume(_ context.Context, r *csi.NodeExpandVolumeRequest) (*csi.NodeExpandVolumeResponse, error) {

@@ -113,7 +113,7 @@ func checkMountOptions(options []string) error {
 
 // validMountOption lets a comma stand only between double quotes, where SELinux contexts have it.
 func validMountOption(o string) bool {
-	if o == "" || !('a' <= lower(o[0]) && lower(o[0]) <= 'z') {
+	if o == "" || lower(o[0]) < 'a' || lower(o[0]) > 'z' {
 		return false
 	}
 	quoted := false

@@ -33,7 +33,10 @@ func TestCapabilityModes(t *testing.T) {
 
 func TestMountOptions(t *testing.T) {
 	t.Parallel()
-	good := []string{"noatime", "commit=30", `context="system_u:object_r:container_file_t:s0:c1,c2"`, "data=ordered", "ro", "subvol=@home", "nodiscard"}
+	good := []string{
+		"noatime", "commit=30", `context="system_u:object_r:container_file_t:s0:c1,c2"`,
+		"data=ordered", "ro", "subvol=@home", "nodiscard",
+	}
 	if err := (Capability{Mode: SingleNodeWriter, MountOptions: good}).Check(); err != nil {
 		t.Error(err)
 	}

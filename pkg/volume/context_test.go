@@ -34,7 +34,8 @@ func TestContextRoundTrip(t *testing.T) {
 		want Context
 	}{
 		"full": {dynamic, Context{
-			IQN: "iqn.2026-11.io.example:t1", Portals: portals("192.0.2.1:3260", "[2001:db8::1]:3261"), WWID: "naa.6001405" + strings.Repeat("0", 25),
+			IQN: "iqn.2026-11.io.example:t1", Portals: portals("192.0.2.1:3260", "[2001:db8::1]:3261"),
+			WWID:       "naa.6001405" + strings.Repeat("0", 25),
 			Interfaces: []string{"san-a", "san-b"}, Pairing: binding.PairingFabric, MinPaths: 2, FSType: "xfs",
 		}},
 		"least": {dynamic, Context{
@@ -84,15 +85,19 @@ func TestContextRefused(t *testing.T) {
 		"interfaces": "san-a", "pairing": "auto", "minPaths": "1", "fsType": "ext4",
 	}
 	bad := map[string][]string{
-		"iqn":        append([]string{"", "iqn", "iqn.2026-13.io.example", "iqn.2026-11.io.example:a_b"}, hostile...),
-		"portals":    append([]string{"", "192.0.2.1:0", "192.0.2.1:99999", "host:3260", "0.0.0.0", "fe80::1%eth0", "192.0.2.1,192.0.2.1", "192.0.2.1,"}, hostile...),
-		"wwid":       append([]string{"", "naa.", "naa.600140", "naa.6001405/00000000", "t10.", "t10.a/b", "t10.a\nb", "3600"}, hostile...),
-		"interfaces": append([]string{"san-a,", ",", "san-a,san-a", "San", "a.b", "-a", strings.Repeat("a", 33), strings.Repeat("a,", 40)}, without(hostile, "a,b")...),
-		"pairing":    append([]string{"Auto", "all"}, hostile...),
-		"minPaths":   append([]string{"0", "-1", "+1", "01", "1.0", "65", "2", "99999999999999999999"}, hostile...),
-		"fsType":     append([]string{"ext3", "EXT4", "ntfs"}, hostile...),
-		"unknown":    {"x"},
-		"lun":        {"0"},
+		"iqn": append([]string{"", "iqn", "iqn.2026-13.io.example", "iqn.2026-11.io.example:a_b"}, hostile...),
+		"portals": append([]string{
+			"", "192.0.2.1:0", "192.0.2.1:99999", "host:3260", "0.0.0.0", "fe80::1%eth0", "192.0.2.1,192.0.2.1", "192.0.2.1,",
+		}, hostile...),
+		"wwid": append([]string{"", "naa.", "naa.600140", "naa.6001405/00000000", "t10.", "t10.a/b", "t10.a\nb", "3600"}, hostile...),
+		"interfaces": append([]string{
+			"san-a,", ",", "san-a,san-a", "San", "a.b", "-a", strings.Repeat("a", 33), strings.Repeat("a,", 40),
+		}, without(hostile, "a,b")...),
+		"pairing":  append([]string{"Auto", "all"}, hostile...),
+		"minPaths": append([]string{"0", "-1", "+1", "01", "1.0", "65", "2", "99999999999999999999"}, hostile...),
+		"fsType":   append([]string{"ext3", "EXT4", "ntfs"}, hostile...),
+		"unknown":  {"x"},
+		"lun":      {"0"},
 	}
 	for key, values := range bad {
 		for _, v := range values {

@@ -14,10 +14,11 @@ const (
 	// MaxTargetName and MaxPoolName bound these names so that an id keeps within the 128 bytes that the CSI
 	// specification grants ("Size Limits").
 	MaxTargetName = 31
-	MaxPoolName   = 31
-	maxName       = 63
-	maxID         = 128
-	maxCSIName    = 128
+	// MaxPoolName is as MaxTargetName.
+	MaxPoolName = 31
+	maxName     = 63
+	maxID       = 128
+	maxCSIName  = 128
 
 	hashPrefix = "h-"
 	// hashBytes of SHA-256 as hex and the prefix make 62 characters.

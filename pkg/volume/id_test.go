@@ -95,7 +95,9 @@ func TestMapName(t *testing.T) {
 		}
 	}
 	seen := map[string]string{}
-	for _, hashed := range []string{"PVC", "a b", "h-x", "-x", "x-", "../x", "é", strings.Repeat("x", 64), strings.Repeat("x", 128), "a/b", "a..b"} {
+	for _, hashed := range []string{
+		"PVC", "a b", "h-x", "-x", "x-", "../x", "é", strings.Repeat("x", 64), strings.Repeat("x", 128), "a/b", "a..b",
+	} {
 		got, err := MapName(hashed)
 		if err != nil || !strings.HasPrefix(got, hashPrefix) || !validName(got, maxName) {
 			t.Errorf("MapName(%q) = %q, %v", hashed, got, err)

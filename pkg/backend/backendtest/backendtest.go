@@ -78,7 +78,7 @@ type suite struct {
 }
 
 func (s *suite) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), callTime)
 	s.Cleanup(cancel)
 	return ctx
 }

@@ -10,7 +10,7 @@ import (
 
 func testCancelled(s *suite) {
 	v := s.create("vol")
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(s.ctx())
 	cancel()
 	volume, snap := s.key("none"), s.key("none")
 	calls := map[string]func() error{

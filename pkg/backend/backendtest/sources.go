@@ -84,7 +84,8 @@ func (s *suite) fromSource(v backend.Volume, set func(*backend.CreateVolume), dr
 	if made.SizeBytes != v.SizeBytes || made.WWID == v.WWID {
 		s.Errorf("made %+v of %+v", made, v)
 	}
-	if diff := cmp.Diff([]*backend.Key{same.SourceSnapshot, same.SourceVolume}, []*backend.Key{made.SourceSnapshot, made.SourceVolume}); diff != "" {
+	if diff := cmp.Diff([]*backend.Key{same.SourceSnapshot, same.SourceVolume},
+		[]*backend.Key{made.SourceSnapshot, made.SourceVolume}); diff != "" {
 		s.Errorf("source (-want +got):\n%s", diff)
 	}
 	larger := backend.CreateVolume{Key: s.key("larger"), RequiredBytes: 2 * v.SizeBytes}

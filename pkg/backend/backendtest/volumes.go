@@ -70,7 +70,10 @@ func testCreateSizes(s *suite) {
 }
 
 func testCreateNames(s *suite) {
-	for _, name := range []string{"", "../x", "-x", "x-", "a/b", "a\nb", "a,b", "Upper", "a b", strings.Repeat("x", 64), strings.Repeat("x", 10<<10)} {
+	names := []string{
+		"", "../x", "-x", "x-", "a/b", "a\nb", "a,b", "Upper", "a b", strings.Repeat("x", 64), strings.Repeat("x", 10<<10),
+	}
+	for _, name := range names {
 		_, err := s.Backend.CreateVolume(s.ctx(), backend.CreateVolume{Key: backend.Key{Pool: s.Pool, Name: name}, RequiredBytes: base})
 		s.want(err, backend.ErrInvalid, "CreateVolume named "+name[:min(len(name), 20)])
 	}

@@ -49,11 +49,20 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBackend(cfg.Endpoint, creds)
+	options := dialOptions(creds)
+	if cfg.TLS.ServerName != "" {
+		// The name that the certificate must have is the host of the authority.
+		options = append(options, grpc.WithAuthority(cfg.TLS.ServerName))
+	}
+	conn, err := grpc.NewClient(cfg.Endpoint, options...)
+	if err != nil {
+		return nil, fmt.Errorf("target at %s: %w", cfg.Endpoint, err)
+	}
+	return &Backend{conn: conn, client: targetv1.NewTargetClient(conn)}, nil
 }
 
-func newBackend(endpoint string, creds credentials.TransportCredentials, extra ...grpc.DialOption) (*Backend, error) {
-	options := []grpc.DialOption{
+func dialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
+	return []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveIdle, Timeout: keepaliveAnswer}),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -64,11 +73,6 @@ func newBackend(endpoint string, creds credentials.TransportCredentials, extra .
 		// A storage host is never behind an HTTP proxy of the environment.
 		grpc.WithNoProxy(),
 	}
-	conn, err := grpc.NewClient(endpoint, append(options, extra...)...)
-	if err != nil {
-		return nil, fmt.Errorf("target at %s: %w", endpoint, err)
-	}
-	return &Backend{conn: conn, client: targetv1.NewTargetClient(conn)}, nil
 }
 
 // Close ends the connection.

@@ -35,7 +35,7 @@ func (t TLS) config() (*tls.Config, error) {
 		return nil, fmt.Errorf("read the client's certificate and key: %w", err)
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}, ServerName: t.ServerName,
+		MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert},
 	}, nil
 }
 
@@ -68,16 +68,15 @@ func (*reloading) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, err
 	return nil, nil, errors.New("these credentials are a client's")
 }
 
-// Info describes the protocol.
-func (r *reloading) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3", ServerName: r.files.ServerName}
+// Info names the protocol.
+func (*reloading) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone makes a copy.
 func (r *reloading) Clone() credentials.TransportCredentials { c := *r; return &c }
 
-// OverrideServerName is part of the interface; the name comes from the configuration.
-func (r *reloading) OverrideServerName(name string) error {
-	r.files.ServerName = name
-	return nil
+// OverrideServerName is part of the interface; the name comes with the authority.
+func (*reloading) OverrideServerName(string) error {
+	return errors.New("the server's name is set by the configuration")
 }
