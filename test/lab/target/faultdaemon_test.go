@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,18 +60,29 @@ func faultyDaemon(path string, f *faults) error {
 
 // faults counts steps: each change of the machine is one when it has been made, and a program one more while it runs.
 type faults struct {
-	file  string
-	count atomic.Int64
+	file string
+
+	mu sync.Mutex
+	// armed is when the file was made that the count is of.
+	armed time.Time
+	count int64
 }
 
 // step ends the daemon when its number has come.
 func (f *faults) step(what string) {
-	data, err := os.ReadFile(f.file)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	info, err := os.Stat(f.file)
 	if err != nil {
 		return
 	}
-	deadly, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
-	if err != nil || f.count.Add(1) != deadly {
+	if !info.ModTime().Equal(f.armed) {
+		f.armed, f.count = info.ModTime(), 0
+	}
+	f.count++
+	data, err := os.ReadFile(f.file)
+	deadly, numErr := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+	if err != nil || numErr != nil || f.count != deadly {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "fault: dying at step %d: %s\n", deadly, what)
