@@ -43,6 +43,8 @@ func (e *Env) removePool(p Pool) {
 	if _, err := e.Try("vgremove", "-q", "-ff", "-y", p.VG); err != nil {
 		e.T.Errorf("cleanup: %v", err)
 	}
+	// Nodes that LVM made itself are left when udev was to remove them; the next group of that name would be refused.
+	_ = os.RemoveAll("/dev/" + p.VG)
 	if _, err := e.Try("losetup", "-d", p.Device); err != nil {
 		e.T.Errorf("cleanup: %v", err)
 	}
