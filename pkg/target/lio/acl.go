@@ -104,7 +104,8 @@ func (t *Target) Initiators() ([]string, error) { return t.tree.Dirs(t.tpg + "/a
 // Release removes the ACL of an initiator that has no LUN and no session: one that is still logged in keeps it, so
 // that its next volume finds the sessions up. inUse is asked under the ACL's lock whether it must stay.
 func (t *Target) Release(initiator string, inUse func() bool) error {
-	defer t.lockACL(initiator)()
+	unlock := t.lockACL(initiator)
+	defer unlock()
 	acl := t.acl(initiator)
 	there, err := t.tree.Exists(acl)
 	if err != nil || !there || inUse() {

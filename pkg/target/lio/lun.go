@@ -36,7 +36,8 @@ func (t *Target) Map(m Mapping) error {
 	if err := t.connect(t.tpgLUN(m.TPGLUN), backstore(m.Volume)); err != nil {
 		return fmt.Errorf("LUN of %s: %w", m.Volume, err)
 	}
-	defer t.lockACL(m.Initiator)()
+	unlock := t.lockACL(m.Initiator)
+	defer unlock()
 	if err := t.ensureACL(m.Initiator, m.CHAP); err != nil {
 		return fmt.Errorf("ACL of %s: %w", m.Initiator, err)
 	}
@@ -64,17 +65,14 @@ func (t *Target) connect(dir, to string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range links {
-		have, err := t.tree.Readlink(dir + "/" + name)
-		if err != nil {
-			return err
-		}
-		if have == to {
-			return nil
-		}
-		return fmt.Errorf("%s leads to %s, not to %s", dir, have, to)
+	if len(links) == 0 {
+		return t.tree.Link(to, dir+"/"+link)
 	}
-	return t.tree.Link(to, dir+"/"+link)
+	have, err := t.tree.Readlink(dir + "/" + links[0])
+	if err == nil && have != to {
+		err = fmt.Errorf("%s leads to %s, not to %s", dir, have, to)
+	}
+	return err
 }
 
 // Unmap takes the LUN from the initiator and fences: when it has returned nil, no command of that initiator can

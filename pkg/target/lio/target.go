@@ -19,8 +19,9 @@ const (
 	// link is the name of our symbolic links; the kernel lets us choose.
 	link = "link"
 
-	// Vendor and Product are what a host's INQUIRY sees: multipath configurations match our LUNs by them.
-	Vendor  = "PORTBIND"
+	// Vendor is what a host's INQUIRY sees; with Product, multipath configurations match our LUNs by it.
+	Vendor = "PORTBIND"
+	// Product is the other half.
 	Product = "thin-volume"
 
 	// naa is what LIO puts before 25 digits of the serial to make the NAA identifier.

@@ -25,10 +25,15 @@ type job struct {
 	err    error
 }
 
+// workFunc does what a job is for.
+type workFunc func(context.Context) (proto.Message, error)
+
 func newJobs() *jobs { return &jobs{running: map[string]*job{}} }
 
 // run does work on an object, or joins the same request's.
-func run[T proto.Message](ctx context.Context, j *jobs, object string, req proto.Message, work func(context.Context) (T, error)) (T, error) {
+func run[T proto.Message](
+	ctx context.Context, j *jobs, object string, req proto.Message, work func(context.Context) (T, error),
+) (T, error) {
 	var none T
 	w, err := j.start(ctx, object, req, func(ctx context.Context) (proto.Message, error) { return work(ctx) })
 	if err != nil {
@@ -49,7 +54,7 @@ func run[T proto.Message](ctx context.Context, j *jobs, object string, req proto
 	return result, nil
 }
 
-func (j *jobs) start(ctx context.Context, object string, req proto.Message, work func(context.Context) (proto.Message, error)) (*job, error) {
+func (j *jobs) start(ctx context.Context, object string, req proto.Message, work workFunc) (*job, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if w, busy := j.running[object]; busy {
@@ -68,7 +73,7 @@ func (j *jobs) start(ctx context.Context, object string, req proto.Message, work
 	return w, nil
 }
 
-func (j *jobs) work(ctx context.Context, object string, w *job, work func(context.Context) (proto.Message, error)) {
+func (j *jobs) work(ctx context.Context, object string, w *job, work workFunc) {
 	defer j.group.Done()
 	w.result, w.err = work(ctx)
 	j.mu.Lock()

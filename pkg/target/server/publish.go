@@ -7,10 +7,9 @@ import (
 
 	"k8s.io/klog/v2"
 
-	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
-
 	"github.com/portbind/portbind/pkg/target/lio"
 	"github.com/portbind/portbind/pkg/target/store"
+	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
 )
 
 // Publish implements the Target service.

@@ -6,11 +6,10 @@ import (
 	"context"
 	"sync"
 
-	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
-
 	"github.com/portbind/portbind/pkg/target/lio"
 	"github.com/portbind/portbind/pkg/target/pool"
 	"github.com/portbind/portbind/pkg/target/store"
+	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
 )
 
 // Records is the memory of exports. Each change is durable when the call returns.

@@ -13,10 +13,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
-
 	"github.com/portbind/portbind/pkg/target/lio"
 	"github.com/portbind/portbind/pkg/target/pool"
+	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
 )
 
 func vol(name string) *targetv1.VolumeKey   { return &targetv1.VolumeKey{Pool: "fast", Name: name} }

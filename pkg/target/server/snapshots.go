@@ -6,9 +6,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
-
 	"github.com/portbind/portbind/pkg/target/pool"
+	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
 )
 
 // CreateSnapshot implements the Target service.

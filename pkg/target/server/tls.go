@@ -53,7 +53,8 @@ func (r *reloader) current() (*tls.Config, error) {
 	}
 	if err != nil {
 		if r.config != nil {
-			return r.config, nil //nolint:nilerr // Half-replaced files: the next handshake looks again.
+			// Half-replaced files: the next handshake looks again.
+			return r.config, nil
 		}
 		return nil, err
 	}

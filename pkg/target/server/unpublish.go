@@ -7,9 +7,8 @@ import (
 
 	"k8s.io/klog/v2"
 
-	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
-
 	"github.com/portbind/portbind/pkg/target/store"
+	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
 )
 
 // Unpublish implements the Target service. It goes on when the caller's deadline ends; a repeated call joins it.

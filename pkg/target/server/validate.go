@@ -5,9 +5,8 @@ import (
 	"regexp"
 	"strings"
 
-	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
-
 	"github.com/portbind/portbind/pkg/target/pool"
+	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
 )
 
 const (

@@ -10,10 +10,9 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
-
 	"github.com/portbind/portbind/pkg/target/lio"
 	"github.com/portbind/portbind/pkg/target/pool"
+	targetv1 "github.com/portbind/portbind/pkg/targetapi/v1"
 )
 
 // CreateVolume implements the Target service.

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // ErrLocked is a database that another daemon has open.
@@ -86,7 +88,7 @@ func Open(dir string) (*Store, error) {
 	}
 	path := filepath.Join(dir, fileName)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
 	}
 	if err != nil {
@@ -107,7 +109,7 @@ func initialise(tx *bbolt.Tx) error {
 		}
 	}
 	meta := tx.Bucket(metaBucket)
-	if v := meta.Get(versionKey); v != nil && string(v) != string(version) {
+	if v := meta.Get(versionKey); v != nil && !bytes.Equal(v, version) {
 		return fmt.Errorf("the database has version %q, this program knows %q", v, version)
 	}
 	return meta.Put(versionKey, version)
@@ -169,7 +171,7 @@ func (s *Store) Put(e Export, chap *CHAP) error {
 		if chap == nil {
 			return tx.Bucket(initiatorsBucket).Delete([]byte(e.Initiator))
 		}
-		secret, err := json.Marshal(chap)
+		secret, err := json.Marshal(chap) //nolint:gosec // Storing it, readable by root only, is the point.
 		if err != nil {
 			return errors.New("credentials cannot be written")
 		}

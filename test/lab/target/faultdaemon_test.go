@@ -122,6 +122,7 @@ func (t faultyTree) after(verb, path string, err error) error {
 func (t faultyTree) Mkdir(path string) error  { return t.after("mkdir", path, t.Tree.Mkdir(path)) }
 func (t faultyTree) Rmdir(path string) error  { return t.after("rmdir", path, t.Tree.Rmdir(path)) }
 func (t faultyTree) Unlink(path string) error { return t.after("unlink", path, t.Tree.Unlink(path)) }
+
 func (t faultyTree) Link(target, path string) error {
 	return t.after("link", path, t.Tree.Link(target, path))
 }

@@ -103,7 +103,9 @@ func TestKilledAtEachStep(t *testing.T) {
 			outer := s.T
 			s.T = t
 			defer func() { s.T = outer }()
-			for step := 1; s.killed(op, file, step); step++ {
+			step := 1
+			for s.killed(op, file, step) {
+				step++
 			}
 		})
 		if t.Failed() {

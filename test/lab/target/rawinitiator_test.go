@@ -47,7 +47,6 @@ type pdu struct {
 }
 
 func (p *pdu) op() byte     { return p.head[0] & 0x3f }
-func (p *pdu) itt() uint32  { return binary.BigEndian.Uint32(p.head[16:]) }
 func (p *pdu) ttt() uint32  { return binary.BigEndian.Uint32(p.head[20:]) }
 func (p *pdu) status() byte { return p.head[3] }
 

@@ -122,7 +122,7 @@ func TestRTSLib(t *testing.T) {
 	s.must(os.MkdirAll(wants, 0o755))
 	link := filepath.Join(wants, "rtslib-fb-targetctl.service")
 	s.must(os.Symlink("/lib/systemd/system/rtslib-fb-targetctl.service", link))
-	defer os.Remove(link)
+	t.Cleanup(func() { _ = os.Remove(link) })
 	s.target.StartNoWait()
 	if code := s.target.ExitCode(30 * time.Second); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
