@@ -158,7 +158,7 @@ func (a *Attacher) accessState(d sysfs.Disk) string {
 // fill puts the disks that a live map lacks into it. multipathd is asked first, since it watches the map; as long as
 // udev has not handled the disk it refuses, and then the table is changed here: it finds the path there later.
 func (a *Attacher) fill(ctx context.Context, info multipath.Info, disks []sysfs.Disk) error {
-	for range joinTries {
+	for try := range joinTries {
 		t, err := a.checkedTable(info, disks)
 		if err != nil {
 			return err
@@ -167,7 +167,7 @@ func (a *Attacher) fill(ctx context.Context, info multipath.Info, disks []sysfs.
 		if len(missing) == 0 {
 			return nil
 		}
-		if a.askToAdd(ctx, missing) {
+		if try == 0 && a.askToAdd(ctx, missing) {
 			continue
 		}
 		if err := a.reload(info, disks); err != nil {

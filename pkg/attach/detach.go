@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -94,7 +95,7 @@ func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) 
 	}
 	times := newLaps()
 	pins := a.pin(disks)
-	if err := a.removeMap(ctx, uuid); err != nil {
+	if err := a.removeMap(ctx, uuid, openPatience); err != nil {
 		pins.release()
 		return false, err
 	}
@@ -111,8 +112,9 @@ func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) 
 	return false, err
 }
 
-// removeMap removes a map that nobody uses: I/O that waits in it for a path fails first, so that nothing hangs.
-func (a *Attacher) removeMap(ctx context.Context, uuid string) error {
+// removeMap removes a map that nobody uses: I/O that waits in it for a path fails first, so that nothing hangs. patience
+// is how long programs may hold it open that have no claim on it.
+func (a *Attacher) removeMap(ctx context.Context, uuid string, patience time.Duration) error {
 	info, err := a.dm.Find(uuid)
 	if errors.Is(err, multipath.ErrNotFound) {
 		return nil
@@ -127,7 +129,7 @@ func (a *Attacher) removeMap(ctx context.Context, uuid string) error {
 	if err := a.failIO(ctx, info); err != nil {
 		return err
 	}
-	err = a.dm.RemoveUnused(ctx, uuid, openPatience)
+	err = a.dm.RemoveUnused(ctx, uuid, patience)
 	if errors.Is(err, multipath.ErrOpen) {
 		return a.inUse(info)
 	}
@@ -208,17 +210,28 @@ func (a *Attacher) ourDisks(wwid string) ([]sysfs.Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := a.ourHosts()
+	return slices.DeleteFunc(all, func(d sysfs.Disk) bool { return !a.ours(d) }), nil
+}
+
+// ours says whether the disk belongs to a session of ours. It reads that session's one attribute, not all of the node:
+// block/sdb leads to ../devices/platform/host2/session1/target2:0:0/2:0:0:1/block/sdb.
+func (a *Attacher) ours(d sysfs.Disk) bool {
+	block, err := os.Readlink(filepath.Join(string(a.sys), "block", d.Name))
 	if err != nil {
-		return nil, err
+		return false
 	}
-	var ours []sysfs.Disk
-	for _, d := range all {
-		if _, ok := hosts[d.HCTL.Host]; ok {
-			ours = append(ours, d)
+	session := ""
+	for part := range strings.SplitSeq(block, "/") {
+		if strings.HasPrefix(part, "session") {
+			session = part
 		}
 	}
-	return ours, nil
+	name, err := os.ReadFile(filepath.Join(string(a.sys), "class", "iscsi_session", session, "ifacename"))
+	if session == "" || err != nil {
+		return false
+	}
+	_, ok := iscsi.InterfaceOf(strings.TrimSpace(string(name)))
+	return ok
 }
 
 // ourHosts gives our sessions by SCSI host.
@@ -265,13 +278,14 @@ func (a *Attacher) forgetPinned(ctx context.Context, disks []sysfs.Disk, pins *p
 // deleteDisk removes one disk. The kernel flushes its write cache first, which on a path that is down takes as long as
 // the session's recovery timeout; the map above is gone, so such a disk has nothing left to flush and is set offline.
 func (a *Attacher) deleteDisk(d sysfs.Disk) error {
-	now, err := a.sys.Disk(d.Name)
-	if errors.Is(err, sysfs.ErrGone) || (err == nil && now.HCTL != d.HCTL) {
-		return nil
+	device := filepath.Join(string(a.sys), "block", d.Name, "device")
+	to, err := os.Readlink(device)
+	if err != nil || filepath.Base(to) != d.HCTL.String() {
+		return nil //nolint:nilerr // gone, and perhaps another disk has its name
 	}
-	if err == nil && now.State != "running" {
-		state := filepath.Join(string(a.sys), "block", d.Name, "device", "state")
-		_ = os.WriteFile(state, []byte("offline"), 0) // refused in some states, and then not needed
+	if state, err := os.ReadFile(filepath.Join(device, "state")); err == nil && strings.TrimSpace(string(state)) != "running" {
+		// Refused in some states, and then not needed.
+		_ = os.WriteFile(filepath.Join(device, "state"), []byte("offline"), 0)
 	}
 	return a.sys.DeleteDisk(d.Name)
 }

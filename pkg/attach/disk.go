@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/portbind/portbind/pkg/multipath"
@@ -17,27 +18,66 @@ import (
 const probeDiskTime = 30 * time.Second
 
 // disk gives the session's disk of the LUN, as the target describes it now. It is looked for by number but accepted by
-// WWID only: a number that served another volume before may still have that volume's disk (CVE-2023-2088).
+// WWID only: a number that served another volume before may still have that volume's disk (CVE-2023-2088). What the
+// kernel remembered counts as much as what the target says now: a disk that was another volume's is not taken over,
+// since that volume's map may be built on it, but removed and found anew.
 func (a *Attacher) disk(ctx context.Context, s sysfs.Session, lun int, wwid string) (sysfs.Disk, error) {
 	d, err := a.sys.SessionLUN(s.ID, lun)
-	if err == nil {
-		d, err = a.refresh(d)
-	} else if errors.Is(err, sysfs.ErrGone) {
+	if errors.Is(err, sysfs.ErrGone) {
 		d, err = a.scan(ctx, s, lun)
+		return d, firstOf(err, a.identify(d, lun, wwid))
 	}
-	if err != nil || wwid == "" || d.WWID == wwid {
-		return d, err
+	if err != nil {
+		return sysfs.Disk{}, err
+	}
+	if err := a.heldRightly(d); err == nil && (wwid == "" || d.WWID == wwid) {
+		if d, err = a.refresh(d); err != nil || wwid == "" || d.WWID == wwid {
+			return d, err
+		}
 	}
 	if err := a.purge(ctx, d); err != nil {
 		return sysfs.Disk{}, err
 	}
-	if d, err = a.scan(ctx, s, lun); err != nil {
-		return sysfs.Disk{}, err
+	d, err = a.scan(ctx, s, lun)
+	return d, firstOf(err, a.identify(d, lun, wwid))
+}
+
+// identify refuses a disk of another volume.
+func (a *Attacher) identify(d sysfs.Disk, lun int, wwid string) error {
+	if wwid == "" || d.WWID == wwid {
+		return nil
 	}
-	if d.WWID != wwid {
-		return sysfs.Disk{}, fmt.Errorf("%w: LUN %d is %s, wanted is %s", ErrWWIDMismatch, lun, orNothing(d.WWID), wwid)
+	return fmt.Errorf("%w: LUN %d is %s, wanted is %s", ErrWWIDMismatch, lun, orNothing(d.WWID), wwid)
+}
+
+// firstOf gives the first error that is one.
+func firstOf(first, second error) error {
+	if first != nil {
+		return first
 	}
-	return d, nil
+	return second
+}
+
+// heldRightly says whether nothing is built on the disk but the map of its own WWID.
+func (a *Attacher) heldRightly(d sysfs.Disk) error {
+	holders, err := a.sys.Holders(d.Name)
+	if err != nil {
+		return err
+	}
+	id, known := multipath.ID(d.WWID)
+	for _, h := range holders {
+		m, err := a.sys.Map(h)
+		if errors.Is(err, sysfs.ErrGone) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(m.UUID, multipath.UUID("")) || (known && m.UUID != multipath.UUID(id)) {
+			return fmt.Errorf("%w: %s has %s of map %s (%s)", ErrForeign, d.Name, orNothing(d.WWID), m.Name, m.UUID)
+		}
+	}
+	return nil
 }
 
 func orNothing(wwid string) string {
@@ -127,17 +167,19 @@ func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder string)
 	if err != nil {
 		return err
 	}
-	unlock, ok := a.volumes.try(d.WWID)
+	id, isMultipath := strings.CutPrefix(m.UUID, multipath.UUID(""))
+	wwid, known := multipath.WWID(id)
+	if !isMultipath || !known {
+		return fmt.Errorf("%w: %s is built on %s (%s)", ErrForeign, m.Name, d.Name, orNothing(d.WWID))
+	}
+	unlock, ok := a.volumes.try(wwid)
 	if !ok {
-		return fmt.Errorf("%w: %s still serves %s, which another call works on", ErrWWIDMismatch, d.Name, d.WWID)
+		return fmt.Errorf("%w: %s still serves %s, which a call works on", ErrWWIDMismatch, d.Name, wwid)
 	}
 	defer unlock()
-	if id, ok := multipath.ID(d.WWID); !ok || m.UUID != multipath.UUID(id) {
-		return fmt.Errorf("%w: %s has %s of map %s (%s)", ErrForeign, d.Name, orNothing(d.WWID), m.Name, m.UUID)
-	}
-	err = a.removeMap(ctx, m.UUID)
+	err = a.removeMap(ctx, m.UUID, 0)
 	if errors.Is(err, ErrInUse) {
-		return fmt.Errorf("%w: %s still serves %s, and %w", ErrWWIDMismatch, d.Name, d.WWID, err)
+		return fmt.Errorf("%w: %s still serves %s, and %w", ErrWWIDMismatch, d.Name, wwid, err)
 	}
 	return err
 }

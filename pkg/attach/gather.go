@@ -2,7 +2,6 @@ package attach
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -10,13 +9,12 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/portbind/portbind/pkg/binding"
-	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/sysfs"
 )
 
 const (
 	// probeGrace is what a portal that nothing is known of gets to answer when MinPaths are there without it.
-	probeGrace = 200 * time.Millisecond
+	probeGrace = 300 * time.Millisecond
 	// patience is what a portal that answers gets beyond the last path that came, when MinPaths are there without it; or
 	// the time that the last path took, if that is longer: a busy node is slow for all. What takes longer joins later.
 	patience = 3 * time.Second
@@ -31,12 +29,18 @@ type path struct {
 	disk    sysfs.Disk
 }
 
-// outcome is what became of a pair. alive without an error and without a path: its portal answers, it may take a while.
+// outcome is what became of a pair, or news of it on the way.
 type outcome struct {
-	pair  int
-	alive bool
-	path  path
-	err   error
+	pair int
+	news *progress
+	path path
+	err  error
+}
+
+// progress is what is known of a pair that is under way. The zero value: its turn has not come, or it is beyond doubt.
+type progress struct {
+	// asked is when a portal was asked to answer that has not yet.
+	asked time.Time
 }
 
 // gathering collects the paths of a volume.
@@ -49,8 +53,8 @@ type gathering struct {
 	start, last time.Time // of gathering, and when the last path came
 	paths       []path
 	failed      []*PairError
-	// pending has the pairs without a result: true once their portal answered.
-	pending map[int]bool
+	// pending has the pairs without a result.
+	pending map[int]progress
 	// silent has the pairs whose portal did not answer a short while ago.
 	silent map[int]bool
 }
@@ -64,15 +68,15 @@ func (a *Attacher) gather(ctx context.Context, spec Spec, pairs []binding.Pair) 
 		return nil, nil, err
 	}
 	g := &gathering{
-		spec: spec, pairs: pairs, have: have, results: make(chan outcome, 2*len(pairs)),
-		pending: map[int]bool{}, silent: map[int]bool{},
+		spec: spec, pairs: pairs, have: have, results: make(chan outcome, 3*len(pairs)),
+		pending: map[int]progress{}, silent: map[int]bool{},
 	}
 	// The pairs outlive a call that succeeds without them, not one that is given up.
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTime)
 	giveUp := context.AfterFunc(ctx, cancel)
 	var all sync.WaitGroup
 	for i, p := range pairs {
-		g.pending[i], g.silent[i] = false, a.knownSilent(nodeID(spec.Target, p))
+		g.pending[i], g.silent[i] = progress{}, a.knownSilent(nodeID(spec.Target, p))
 		all.Go(func() { g.results <- a.reach(late, g, i) })
 	}
 	go func() {
@@ -89,8 +93,9 @@ func (a *Attacher) gather(ctx context.Context, spec Spec, pairs []binding.Pair) 
 // reach is one pair's way: session, scan, disk.
 func (a *Attacher) reach(ctx context.Context, g *gathering, i int) outcome {
 	o := outcome{pair: i}
-	alive := func() { g.results <- outcome{pair: i, alive: true} }
-	p, err := a.path(ctx, dial{spec: g.spec, pair: g.pairs[i], alive: alive, have: g.have})
+	asking := func() { g.results <- outcome{pair: i, news: &progress{asked: time.Now()}} }
+	answered := func() { g.results <- outcome{pair: i, news: &progress{}} }
+	p, err := a.path(ctx, dial{spec: g.spec, pair: g.pairs[i], asking: asking, answered: answered, have: g.have})
 	o.path, o.err = p, err
 	return o
 }
@@ -137,12 +142,12 @@ func (g *gathering) worthWaiting() time.Duration {
 		return time.Hour // as long as the caller's context
 	}
 	var wait time.Duration
-	for i, alive := range g.pending {
+	for i, p := range g.pending {
 		switch {
-		case alive:
+		case p.asked.IsZero():
 			wait = max(wait, max(patience, g.last.Sub(g.start))-time.Since(g.last))
 		case !g.silent[i]:
-			wait = max(wait, probeGrace-time.Since(g.start))
+			wait = max(wait, probeGrace-time.Since(p.asked))
 		}
 	}
 	return wait
@@ -150,10 +155,8 @@ func (g *gathering) worthWaiting() time.Duration {
 
 func (g *gathering) take(o outcome) {
 	switch {
-	case o.alive:
-		if _, ok := g.pending[o.pair]; ok {
-			g.pending[o.pair] = true
-		}
+	case o.news != nil:
+		g.pending[o.pair] = *o.news
 		return
 	case o.err != nil:
 		g.failed = append(g.failed, &PairError{Pair: g.pairs[o.pair], Err: o.err})
@@ -177,7 +180,7 @@ func (a *Attacher) joinLate(ctx context.Context, g *gathering, n int) {
 		case <-ctx.Done():
 			return
 		case o := <-g.results:
-			if o.alive {
+			if o.news != nil {
 				continue
 			}
 			n--
@@ -185,8 +188,8 @@ func (a *Attacher) joinLate(ctx context.Context, g *gathering, n int) {
 			if err == nil {
 				err = a.join(ctx, o.path.disk)
 			}
-			if err != nil && !errors.Is(err, iscsi.ErrTimeout) {
-				klog.FromContext(ctx).Info("A path did not join", "pair", (&PairError{Pair: g.pairs[o.pair], Err: err}).Error())
+			if err != nil {
+				klog.FromContext(ctx).V(2).Info("A path did not join", "pair", (&PairError{Pair: g.pairs[o.pair], Err: err}).Error())
 			}
 		}
 	}

@@ -72,7 +72,7 @@ func (a *Attacher) logout(ctx context.Context, s sysfs.Session) {
 	id := iscsi.NodeID{Target: s.Target, Portal: asked(s), Interface: name}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := a.cfg.ISCSI.Logout(ctx, s.ID, id); err != nil {
+	if err := a.cfg.ISCSI.Logout(ctx, s.ID, id); err != nil && a.life.Err() == nil {
 		klog.FromContext(ctx).Error(err, "A session without disks could not be closed", "session", s.ID, "target", s.Target)
 		return
 	}

@@ -91,8 +91,8 @@ type dial struct {
 	pair binding.Pair
 	// heal: there may be no secret in spec; the record that the attach wrote has it.
 	heal bool
-	// alive is called when the portal is known to answer.
-	alive func()
+	// asking is called before the portal is asked to answer, answered when it did.
+	asking, answered func()
 	// have are the node's sessions, as they were a moment ago.
 	have []sysfs.Session
 }
@@ -105,9 +105,6 @@ func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
 	}
 	s, err := a.standing(ctx, id, d, d.have)
 	if !errors.Is(err, ErrNotFound) {
-		if err == nil {
-			d.alive()
-		}
 		return s, err
 	}
 	unlock, err := a.sessions.lock(ctx, fmt.Sprint(id))
@@ -196,6 +193,7 @@ func (a *Attacher) replaceable(ctx context.Context, s sysfs.Session, id iscsi.No
 
 // login probes the portal from its NIC and logs in.
 func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
+	d.asking()
 	probe, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	if err := iscsi.Probe(probe, d.pair.Interface.NIC, id.Portal); err != nil {
@@ -203,7 +201,7 @@ func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
 		return err
 	}
 	a.remember(id, false)
-	d.alive()
+	d.answered()
 	err := a.cfg.ISCSI.Login(ctx, id)
 	if errors.Is(err, iscsi.ErrAuth) {
 		return fmt.Errorf("%w: %w", ErrAuth, err)
