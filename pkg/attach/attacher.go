@@ -98,6 +98,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 		klog.FromContext(ctx).Info("No events from udevd, waiting by the clock instead", "reason", err.Error())
 	}
 	a.background(a.logoutIdle)
+	a.background(a.watchReturns)
 	return a, nil
 }
 
