@@ -161,14 +161,12 @@ func TestLUNNumbersAreReused(t *testing.T) {
 
 // TestFullPool is row 23: nothing more is made, and it heals after the pool grew.
 func TestFullPool(t *testing.T) {
-	s := start(t, labenv.TargetOptions{Config: map[string]any{"chap": "optional"}})
+	s := startSized(t, labenv.TargetOptions{}, gib)
 	p := s.target.Pools[0]
-	s.create("fat", 8*gib)
+	s.create("fat", 2*gib)
 	lv := p.VG + "/pbv_fat"
 	s.Run("lvchange", "-ay", "-K", lv)
-	// 96 % of the pool, which has 90 % of 8 GiB. Written in large blocks, as nothing but the mapping matters.
-	size := s.poolSize()
-	s.Run("dd", "if=/dev/zero", "of=/dev/"+lv, "bs=64M", "oflag=direct", "count="+blocks(size*96/100, 64*mib))
+	s.Run("dd", "if=/dev/zero", "of=/dev/"+lv, "bs=4M", "oflag=direct", "count="+blocks(s.poolSize()*97/100, 4*mib))
 	s.Run("lvchange", "-an", lv)
 	s.Eventually(maintained, "the pool's fill is seen", func() bool {
 		_, err := s.api.CreateVolume(s.ctx(), &targetv1.CreateVolumeRequest{Key: s.key("more")})

@@ -42,8 +42,15 @@ type setup struct {
 
 func start(t *testing.T, o labenv.TargetOptions) *setup {
 	t.Helper()
+	return startSized(t, o, 4*gib)
+}
+
+// startSized is start with a volume group of that many bytes.
+func startSized(t *testing.T, o labenv.TargetOptions, size int64) *setup {
+	t.Helper()
 	labenv.Require(t, labenv.LIO, labenv.DMThin)
 	e := labenv.New(t, labenv.Options{})
+	o.Pools = []labenv.Pool{e.Pool(size)}
 	s := &setup{Env: e, target: e.Target(o)}
 	s.pool = s.target.Pools[0].Name()
 	s.api = s.connect("client")
