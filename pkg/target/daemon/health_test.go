@@ -52,8 +52,10 @@ func TestHealth(t *testing.T) {
 		code int
 		text string
 	}{
-		{"/healthz", http.StatusOK, "ok"}, {"/readyz", http.StatusServiceUnavailable, "restoring"},
-		{"/metrics", http.StatusOK, "portbind_test_total 0"}, {"/debug/pprof/", http.StatusNotFound, ""},
+		{"/healthz", http.StatusOK, "ok"},
+		{"/readyz", http.StatusServiceUnavailable, "restoring"},
+		{"/metrics", http.StatusOK, "portbind_test_total 0"},
+		{"/debug/pprof/", http.StatusNotFound, ""},
 	} {
 		if code, text := get(t, "http://"+addr+step.path); code != step.code || !strings.Contains(text, step.text) {
 			t.Errorf("%s: %d %q", step.path, code, text)
