@@ -28,8 +28,9 @@ type Policy struct {
 	FastIOFail time.Duration
 }
 
-// DefaultPolicy queues without a limit and fails over 2 s after a loss was noticed.
-func DefaultPolicy() Policy { return Policy{NoPathRetry: -1, FastIOFail: 2 * time.Second} }
+// DefaultPolicy queues without a limit and fails over 1 s after a loss was noticed: what was lost by mistake comes back by
+// itself, and iscsi.FastTimers with it stay well below a stall of 7 s.
+func DefaultPolicy() Policy { return Policy{NoPathRetry: -1, FastIOFail: time.Second} }
 
 // Queues says whether I/O waits at all when every path is lost.
 func (p Policy) Queues() bool { return p.NoPathRetry != 0 }
