@@ -2,7 +2,6 @@ package attach
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -10,8 +9,13 @@ import (
 	"github.com/portbind/portbind/pkg/multipath"
 )
 
-// adoptTime bounds one go at having multipathd adopt a map. Heal tries again.
-const adoptTime = time.Minute
+const (
+	// adoptTime bounds one go at having multipathd adopt a map. Heal tries again.
+	adoptTime = 2 * time.Minute
+	// adoptWidth is how many commands of that kind are underway: multipathd does one at a time, and answers "timeout" to
+	// those that have waited for 4 s.
+	adoptWidth = 2
+)
 
 // adoption is a map that multipathd is being told of. Until it has it the map is held open.
 type adoption struct {
@@ -22,7 +26,7 @@ type adoption struct {
 // adopt has multipathd take a map that we made, in the background: the map works without it. The hold is let go when
 // multipathd has it, or when release is called.
 func (a *Attacher) adopt(info multipath.Info, hold *multipath.Hold) {
-	ctx, cancel := context.WithTimeout(a.life, adoptTime)
+	ctx, cancel := context.WithCancel(a.life)
 	ad := &adoption{cancel: cancel, done: make(chan struct{})}
 	a.mu.Lock()
 	a.adopting[info.UUID] = ad
@@ -31,7 +35,7 @@ func (a *Attacher) adopt(info multipath.Info, hold *multipath.Hold) {
 		defer close(ad.done)
 		defer cancel()
 		defer hold.Release()
-		if err := a.handOver(ctx, info.Name); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		if err := a.handOver(ctx, info.Name); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "multipathd has not adopted a map; it works, but failed paths stay failed", "map", info.Name)
 		}
 		a.mu.Lock()
@@ -46,6 +50,14 @@ func (a *Attacher) adopt(info multipath.Info, hold *multipath.Hold) {
 // paths are then known by the map before udev has handled them. The other way round multipathd would take the first
 // path that udev is done with and cut the map down to that one.
 func (a *Attacher) handOver(ctx context.Context, name string) error {
+	select {
+	case a.adopters <- struct{}{}:
+		defer func() { <-a.adopters }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, adoptTime)
+	defer cancel()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := a.mpd.AddMap(ctx, name)
 		if err == nil {

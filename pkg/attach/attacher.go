@@ -70,8 +70,10 @@ type Attacher struct {
 	prepared bool
 	adopting map[string]*adoption     // by dm uuid
 	leaving  map[string]chan struct{} // by dm uuid: removed, and udev and multipathd have not seen it yet
-	silent   map[iscsi.NodeID]time.Time
+	contacts map[iscsi.NodeID]contact
 	idle     map[int]time.Time // since when a session has had no disk
+
+	adopters chan struct{}
 
 	life context.Context //nolint:containedctx // of the goroutines that outlive a call; ended by Close
 	end  context.CancelFunc
@@ -91,7 +93,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 	a := &Attacher{
 		cfg: cfg, sys: cfg.Sys, dm: multipath.NewDM(cfg.Dev), mpd: cfg.Multipathd, changes: changes,
 		adopting: map[string]*adoption{}, leaving: map[string]chan struct{}{},
-		silent: map[iscsi.NodeID]time.Time{}, idle: map[int]time.Time{},
+		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, adopters: make(chan struct{}, adoptWidth),
 	}
 	a.life, a.end = context.WithCancel(ctx)
 	if a.udev, err = newUdevd(); err != nil {

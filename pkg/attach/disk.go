@@ -17,6 +17,10 @@ import (
 // made in the background (sd_probe).
 const probeDiskTime = 30 * time.Second
 
+// purgePatience is how long a disk's former volume may be worked on. The other paths of this volume do just that; and
+// two volumes that wait for each other's disks must not do so for ever.
+const purgePatience = 5 * time.Second
+
 // disk gives the session's disk of the LUN, as the target describes it now. It is looked for by number but accepted by
 // WWID only: a number that served another volume before may still have that volume's disk (CVE-2023-2088). What the
 // kernel remembered counts as much as what the target says now: a disk that was another volume's is not taken over,
@@ -35,7 +39,7 @@ func (a *Attacher) disk(ctx context.Context, s sysfs.Session, lun int, wwid stri
 			return d, err
 		}
 	}
-	if err := a.purge(ctx, d); err != nil {
+	if err := a.purge(ctx, d, wwid); err != nil {
 		return sysfs.Disk{}, err
 	}
 	d, err = a.scan(ctx, s, lun)
@@ -143,13 +147,13 @@ func (a *Attacher) unitHas(host, lun int, what string) bool {
 
 // purge removes a stale disk that nothing uses. The map of its former volume goes with it when it is not open: it is a
 // leftover, as its last disks on our sessions are.
-func (a *Attacher) purge(ctx context.Context, d sysfs.Disk) error {
+func (a *Attacher) purge(ctx context.Context, d sysfs.Disk, wanted string) error {
 	holders, err := a.sys.Holders(d.Name)
 	if err != nil {
 		return err
 	}
 	for _, h := range holders {
-		if err := a.purgeHolder(ctx, d, h); err != nil {
+		if err := a.purgeHolder(ctx, d, h, wanted); err != nil {
 			return err
 		}
 	}
@@ -159,7 +163,7 @@ func (a *Attacher) purge(ctx context.Context, d sysfs.Disk) error {
 	return a.forget(ctx, []sysfs.Disk{d}, "", nil)
 }
 
-func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder string) error {
+func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder, wanted string) error {
 	m, err := a.sys.Map(holder)
 	if errors.Is(err, sysfs.ErrGone) {
 		return nil
@@ -172,8 +176,13 @@ func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder string)
 	if !isMultipath || !known {
 		return fmt.Errorf("%w: %s is built on %s (%s)", ErrForeign, m.Name, d.Name, orNothing(d.WWID))
 	}
-	unlock, ok := a.volumes.try(wwid)
-	if !ok {
+	if wwid == wanted {
+		return fmt.Errorf("%w: %s is in the map of %s, but the target has another unit there now", ErrWWIDMismatch, d.Name, wwid)
+	}
+	wait, cancel := context.WithTimeout(ctx, purgePatience)
+	defer cancel()
+	unlock, err := a.volumes.lock(wait, wwid)
+	if err != nil {
 		return fmt.Errorf("%w: %s still serves %s, which a call works on", ErrWWIDMismatch, d.Name, wwid)
 	}
 	defer unlock()

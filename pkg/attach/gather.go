@@ -15,11 +15,11 @@ import (
 const (
 	// probeGrace is what a portal that nothing is known of gets to answer when MinPaths are there without it.
 	probeGrace = 300 * time.Millisecond
-	// patience is what a portal that answers gets beyond the last path that came, when MinPaths are there without it; or
-	// the time that the last path took, if that is longer: a busy node is slow for all. What takes longer joins later.
+	// patience is how long nothing may come of a portal that answers, when MinPaths are there without it; or the time that
+	// the last path took, if that is longer: a busy node is slow for all. What takes longer joins later.
 	patience = 3 * time.Second
-	// lateTime bounds what goes on in the background for a path that was not waited for.
-	lateTime = time.Minute
+	// lateTime bounds a pair's way, also when it was not waited for.
+	lateTime = 5 * time.Minute
 )
 
 // path is one pair that has come all the way to a disk with the right WWID.
@@ -49,6 +49,8 @@ type gathering struct {
 	pairs   []binding.Pair
 	have    []sysfs.Session
 	results chan outcome
+	// heard says when something last came of a pair, for this volume or another.
+	heard func(pair int) time.Time
 
 	start, last time.Time // of gathering, and when the last path came
 	paths       []path
@@ -71,6 +73,7 @@ func (a *Attacher) gather(ctx context.Context, spec Spec, pairs []binding.Pair) 
 		spec: spec, pairs: pairs, have: have, results: make(chan outcome, 3*len(pairs)),
 		pending: map[int]progress{}, silent: map[int]bool{},
 	}
+	g.heard = func(i int) time.Time { return a.lastHeard(nodeID(spec.Target, pairs[i])) }
 	// The pairs outlive a call that succeeds without them, not one that is given up.
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTime)
 	giveUp := context.AfterFunc(ctx, cancel)
@@ -109,6 +112,9 @@ func (a *Attacher) path(ctx context.Context, d dial) (path, error) {
 		return path{}, err
 	}
 	disk, err := a.disk(ctx, s, d.spec.LUN, d.spec.WWID)
+	if err == nil {
+		a.hear(nodeID(d.spec.Target, d.pair))
+	}
 	times.lap("disk")
 	times.log(ctx, 4, "Path", "pair", pairName(d.pair.Interface.Name, d.pair.Interface.NIC, d.pair.Portal), "disk", disk.Name)
 	return path{pair: d.pair, session: s, disk: disk}, err
@@ -145,7 +151,11 @@ func (g *gathering) worthWaiting() time.Duration {
 	for i, p := range g.pending {
 		switch {
 		case p.asked.IsZero():
-			wait = max(wait, max(patience, g.last.Sub(g.start))-time.Since(g.last))
+			since := g.last
+			if heard := g.heard(i); heard.After(since) {
+				since = heard
+			}
+			wait = max(wait, max(patience, g.last.Sub(g.start))-time.Since(since))
 		case !g.silent[i]:
 			wait = max(wait, probeGrace-time.Since(p.asked))
 		}

@@ -197,33 +197,50 @@ func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
 	probe, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	if err := iscsi.Probe(probe, d.pair.Interface.NIC, id.Portal); err != nil {
-		a.remember(id, true)
+		a.missed(id)
 		return err
 	}
-	a.remember(id, false)
+	a.hear(id)
 	d.answered()
 	err := a.cfg.ISCSI.Login(ctx, id)
 	if errors.Is(err, iscsi.ErrAuth) {
 		return fmt.Errorf("%w: %w", ErrAuth, err)
 	}
+	if err == nil {
+		a.hear(id)
+	}
 	return err
 }
 
-// remember notes whether a portal is silent.
-func (a *Attacher) remember(id iscsi.NodeID, silent bool) {
+// contact is what is known of a portal as reached from an interface.
+type contact struct {
+	// heard is when something last came of it, silent since when it has not answered.
+	heard, silent time.Time
+}
+
+// hear notes that a login or a scan succeeded.
+func (a *Attacher) hear(id iscsi.NodeID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if silent {
-		a.silent[id] = time.Now()
-	} else {
-		delete(a.silent, id)
-	}
+	a.contacts[id] = contact{heard: time.Now()}
+}
+
+// missed notes that a portal did not answer.
+func (a *Attacher) missed(id iscsi.NodeID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.contacts[id] = contact{heard: a.contacts[id].heard, silent: time.Now()}
+}
+
+func (a *Attacher) lastHeard(id iscsi.NodeID) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.contacts[id].heard
 }
 
 // knownSilent says that the portal did not answer a short while ago.
 func (a *Attacher) knownSilent(id iscsi.NodeID) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	since, ok := a.silent[id]
-	return ok && time.Since(since) < silentTime
+	return time.Since(a.contacts[id].silent) < silentTime
 }

@@ -4,6 +4,8 @@ package attach
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -27,6 +29,7 @@ func TestLife(t *testing.T) {
 	}
 	t.Logf("adopted after another %s", ms(w.adopted(dev.WWID, 4)))
 	w.settle()
+	check(t, os.WriteFile(filepath.Join(w.Artefacts, "maps.json"), []byte(w.Multipathd("show maps json")), 0o600))
 	seen, err := a.Inspect(t.Context(), dev.WWID)
 	if err != nil {
 		t.Fatal(err)

@@ -135,6 +135,7 @@ func ratio(x, y []time.Duration) float64 { return float64(median(x)) / float64(m
 func TestSpeedAllAtOnce(t *testing.T) {
 	const n = 50
 	w := newWorld(t, n)
+	ctx := w.ctx()
 	a := w.attacher(func(c *attach.Config) { c.Grace = time.Hour })
 	each := func(what string, f func(lun int) error) {
 		var all sync.WaitGroup
@@ -151,7 +152,7 @@ func TestSpeedAllAtOnce(t *testing.T) {
 		t.Logf("%s %d volumes: %s, %s each", what, n, ms(took), ms(took/n))
 	}
 	each("attach", func(lun int) error {
-		dev, err := a.Attach(t.Context(), w.spec(lun))
+		dev, err := a.Attach(ctx, w.spec(lun))
 		if err == nil && len(dev.Paths) != 4 {
 			err = fmt.Errorf("LUN %d has %d paths", lun, len(dev.Paths))
 		}
@@ -163,7 +164,7 @@ func TestSpeedAllAtOnce(t *testing.T) {
 		}
 	})))
 	w.settle()
-	each("detach", func(lun int) error { return a.Detach(t.Context(), w.wwids[lun]) })
+	each("detach", func(lun int) error { return a.Detach(ctx, w.wwids[lun]) })
 	for lun := range n {
 		w.gone(w.wwids[lun])
 	}
