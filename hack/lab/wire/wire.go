@@ -62,6 +62,7 @@ const (
 	OpHalt  = "halt"  // orderly: sync (only the file systems of the paths in Argv, if any), power off
 	OpKill  = "kill"  // as if the power had failed
 	OpBoot  = "boot"  // boot a halted or killed guest again; the result comes when its agent answers
+	OpWipe  = "wipe"  // give a guest that is off new, empty disks
 	OpLink  = "link"  // Args: nic, state=up|down: the switch port outside the guest
 )
 

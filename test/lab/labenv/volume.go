@@ -52,6 +52,7 @@ type Stack struct {
 	Node       *Plugin
 	NodeID     string
 	Topology   *csi.Topology // of the node
+	mkdir      func(string) error
 }
 
 // NewStack starts it all. At cleanup it is undone in reverse, whatever the test left.
@@ -59,7 +60,7 @@ func NewStack(t *testing.T, o StackOptions) *Stack {
 	t.Helper()
 	Require(t, ISCSI, LIO, DMMultipath, DMThin)
 	e := New(t, o.Net)
-	s := &Stack{Env: e, Target: e.Target(o.Target)}
+	s := &Stack{Env: e, Target: e.Target(o.Target), mkdir: func(dir string) error { return os.MkdirAll(dir, 0o750) }}
 	s.Initiator = e.StartInitiator(o.Initiator)
 	s.Controller, s.Node = e.Controller(s.Target), e.Node(o.Node)
 	ctx, cancel := e.Context(time.Minute)
@@ -150,14 +151,14 @@ func (v *Volume) ControllerPublish(ctx context.Context) error {
 
 // Stage attaches and mounts the volume at its staging path, which the caller makes (CSI, NodeStageVolume).
 func (v *Volume) Stage(ctx context.Context) error {
-	v.s.must(os.MkdirAll(v.StagingPath, 0o750))
+	v.s.must(v.s.mkdir(v.StagingPath))
 	_, err := v.s.Node.Node.NodeStageVolume(ctx, v.StageRequest())
 	return err
 }
 
 // Publish mounts it at its target path, whose parent directory the caller makes (CSI, NodePublishVolume).
 func (v *Volume) Publish(ctx context.Context) error {
-	v.s.must(os.MkdirAll(filepath.Dir(v.TargetPath), 0o750))
+	v.s.must(v.s.mkdir(filepath.Dir(v.TargetPath)))
 	_, err := v.s.Node.Node.NodePublishVolume(ctx, v.PublishRequest())
 	return err
 }

@@ -31,6 +31,7 @@ type cluster struct {
 type member struct {
 	mu    sync.Mutex
 	spec  vm.Spec
+	sizes []string // of the disks
 	guest *vm.Guest
 }
 
@@ -89,29 +90,28 @@ func (c *cluster) prepare(i int, g guestSpec) (*member, error) {
 		Kind: c.o.kind, Name: g.name, Mem: g.mem, Modules: modules, Shared: []string{c.o.artefacts}, NICs: nics,
 		Console: filepath.Join(c.o.artefacts, "console-"+g.name+".log"), Scratch: dir, PolicyRouting: strings.HasPrefix(g.name, "target"),
 	}
-	if spec.State, err = stateDisk(dir); err != nil {
-		return nil, err
+	spec.State = filepath.Join(dir, "state")
+	for n := range g.disks {
+		spec.Disks = append(spec.Disks, filepath.Join(dir, fmt.Sprintf("disk%d", n)))
 	}
-	for n, size := range g.disks {
-		path := filepath.Join(dir, fmt.Sprintf("disk%d", n))
-		if err := sparse(path, size); err != nil {
-			return nil, err
-		}
-		spec.Disks = append(spec.Disks, path)
-	}
-	return &member{spec: spec}, nil
+	m := &member{spec: spec, sizes: g.disks}
+	return m, m.makeDisks()
 }
 
-// stateDisk keeps what survives a reboot on a real host's root file system.
-func stateDisk(dir string) (string, error) {
-	path := filepath.Join(dir, "state")
-	if err := sparse(path, "256M"); err != nil {
-		return "", err
+// makeDisks makes empty disks, and a file system for what survives a reboot on a real host's root file system.
+func (m *member) makeDisks() error {
+	if err := sparse(m.spec.State, "256M"); err != nil {
+		return err
 	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", path).CombinedOutput(); err != nil { //nolint:gosec // our path
-		return "", fmt.Errorf("mkfs.ext4: %w: %s", err, out)
+	if out, err := exec.Command("mkfs.ext4", "-q", "-F", m.spec.State).CombinedOutput(); err != nil { //nolint:gosec // our path
+		return fmt.Errorf("mkfs.ext4: %w: %s", err, out)
 	}
-	return path, nil
+	for i, path := range m.spec.Disks {
+		if err := sparse(path, m.sizes[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func sparse(path, size string) error {

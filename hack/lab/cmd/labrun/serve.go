@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -26,6 +27,8 @@ func (c *cluster) serve(st *wire.Stream) {
 		ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
 		defer cancel()
 		finish(st, m.boot(ctx))
+	case wire.OpWipe:
+		finish(st, m.wipe())
 	case wire.OpLink:
 		finish(st, c.link(m, st.Request.Args["nic"], st.Request.Args["state"] == "up"))
 	default:
@@ -51,6 +54,16 @@ func (m *member) power(op string) error {
 		return nil
 	}
 	return g.Halt(grace)
+}
+
+// wipe makes the disks anew.
+func (m *member) wipe() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running() {
+		return errors.New("it is running")
+	}
+	return m.makeDisks()
 }
 
 func (c *cluster) link(m *member, nic string, on bool) error {
