@@ -1,0 +1,62 @@
+package attach
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+)
+
+// message is what systemd 252's udevd sends (device-monitor.c, monitor_netlink_header).
+func message(props ...string) []byte {
+	text := strings.Join(props, "\x00") + "\x00"
+	b := append([]byte("libudev\x00"), 0xfe, 0xed, 0xca, 0xfe)
+	for _, n := range []uint32{40, 40, uint32(len(text)), 0, 0, 0, 0} {
+		b = binary.NativeEndian.AppendUint32(b, n)
+	}
+	return append(b, text...)
+}
+
+func TestRemovedDevice(t *testing.T) {
+	removed := []string{"ACTION=remove", "DEVPATH=/devices/platform/host2/session1/target2:0:0/2:0:0:1/block/sdb",
+		"SUBSYSTEM=block", "DEVNAME=/dev/sdb", "DEVTYPE=disk", "SEQNUM=1234"}
+	for _, c := range []struct {
+		name string
+		msg  []byte
+		want string
+	}{
+		{"a disk", message(removed...), "sdb"},
+		{"added", message(append([]string{"ACTION=add"}, removed[1:]...)...), ""},
+		{"no block device", message("ACTION=remove", "SUBSYSTEM=scsi", "DEVNAME=/dev/sg0"), ""},
+		{"the kernel's form", []byte("remove@/devices/x\x00ACTION=remove\x00SUBSYSTEM=block\x00DEVNAME=sdb\x00"), ""},
+		{"cut short", message(removed...)[:60], ""},
+		{"empty", nil, ""},
+	} {
+		got, ok := removedDevice(c.msg)
+		if ok != (c.want != "") || (ok && got != c.want) {
+			t.Errorf("%s: %q %v", c.name, got, ok)
+		}
+	}
+}
+
+func FuzzRemovedDevice(f *testing.F) {
+	f.Add(message("ACTION=remove", "SUBSYSTEM=block", "DEVNAME=/dev/sdb"))
+	f.Fuzz(func(_ *testing.T, msg []byte) { _, _ = removedDevice(msg) })
+}
+
+func TestExpectRemoval(t *testing.T) {
+	u := &udevd{waiting: map[string][]chan struct{}{}}
+	one, two, other := u.expectRemoval("sdb"), u.expectRemoval("sdb"), u.expectRemoval("sdc")
+	u.removed("sdb")
+	<-one
+	<-two
+	select {
+	case <-other:
+		t.Error("sdc was not removed")
+	default:
+	}
+	var none *udevd
+	if none.expectRemoval("sdb") != nil {
+		t.Error("who hears nothing promises something")
+	}
+	none.close()
+}
