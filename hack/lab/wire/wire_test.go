@@ -1,0 +1,91 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+)
+
+// pair joins two sessions; the second one's handler is given.
+func pair(t *testing.T, handler func(*Stream)) (*Session, net.Conn) {
+	t.Helper()
+	a, b := net.Pipe()
+	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+	NewSession(b, false, handler)
+	return NewSession(a, true, nil), b
+}
+
+func TestStreamCarriesDataBothWays(t *testing.T) {
+	s, _ := pair(t, func(st *Stream) {
+		f, err := st.Recv()
+		if err != nil || f.Kind != Stdin {
+			t.Errorf("got %v, %v", f, err)
+		}
+		_ = st.Send(Stdout, bytes.ToUpper(f.Data))
+		_ = st.Send(Stderr, []byte(st.Request.Op))
+		_ = st.Exit(Result{Code: 3})
+	})
+	st, err := s.Open(Request{Op: OpExec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Send(Stdin, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	r, err := st.Wait(&stdout, &stderr)
+	if err != nil || r.Code != 3 || stdout.String() != "HELLO" || stderr.String() != OpExec {
+		t.Errorf("got %+v, %v, %q, %q", r, err, stdout.String(), stderr.String())
+	}
+}
+
+func TestLongDataIsSplit(t *testing.T) {
+	long := strings.Repeat("0123456789", maxPayload/5)
+	s, _ := pair(t, func(st *Stream) {
+		_ = st.Send(Stdout, []byte(long))
+		_ = st.Exit(Result{})
+	})
+	st, err := s.Open(Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if _, err := st.Wait(&out, nil); err != nil || out.String() != long {
+		t.Errorf("got %d bytes, %v; want %d", out.Len(), err, len(long))
+	}
+}
+
+func TestChannelEndsStreams(t *testing.T) {
+	s, conn := pair(t, func(*Stream) {})
+	st, err := s.Open(Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	if _, err := st.Wait(nil, nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, want %v", err, ErrClosed)
+	}
+	<-s.Done()
+	if _, err := s.Open(Request{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("open after the end: got %v, want %v", err, ErrClosed)
+	}
+}
+
+// A guest that dies in mid-frame leaves a beginning; what the next one says must be understood.
+func TestResynchronises(t *testing.T) {
+	a, b := net.Pipe()
+	defer func() { _, _ = a.Close(), b.Close() }()
+	hello := make(chan string, 1)
+	NewSession(b, false, func(st *Stream) { hello <- st.Request.Op })
+	if _, err := a.Write([]byte("login: \x7e\x1a\xff\xff\xff\xff\x01\xff\xff\xff\xff garbage")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewSession(a, true, nil).Open(Request{Op: OpHello}); err != nil {
+		t.Fatal(err)
+	}
+	if op := <-hello; op != OpHello {
+		t.Errorf("got %q", op)
+	}
+}
