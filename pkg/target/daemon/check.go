@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/portbind/portbind/pkg/target/host"
 	"github.com/portbind/portbind/pkg/target/server"
 )
 
@@ -18,7 +17,7 @@ var ErrCheck = errors.New("this host is not ready")
 
 // Check looks at the host without changing anything, and writes one line for each point.
 func (d *Daemon) Check(ctx context.Context, out io.Writer) error {
-	h := host.Host{Root: "/", Runner: d.parts.Runner}
+	h := d.host()
 	failed := false
 	for _, point := range []struct {
 		what string

@@ -91,7 +91,7 @@ func (d *Daemon) serve(ctx context.Context, ready *readiness, reg *prometheus.Re
 	if err != nil {
 		return errors.Join(fmt.Errorf("metrics: %w", err), records.Close())
 	}
-	if err := s.Restore(ctx); err != nil {
+	if err := d.restore(ctx, s); err != nil {
 		return errors.Join(fmt.Errorf("restore: %w", err), records.Close())
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d.cfg.Listen)
@@ -108,9 +108,23 @@ func (d *Daemon) serve(ctx context.Context, ready *readiness, reg *prometheus.Re
 	return errors.Join(err, records.Close())
 }
 
+// restore begins when nothing of a predecessor is at work any more. The database is open, so there is no other daemon.
+func (d *Daemon) restore(ctx context.Context, s *server.Server) error {
+	var groups []string
+	for _, p := range d.cfg.Pools {
+		groups = append(groups, p.VG)
+	}
+	if err := d.host().WaitForLVM(ctx, groups); err != nil {
+		return err
+	}
+	return s.Restore(ctx)
+}
+
+func (d *Daemon) host() host.Host { return host.Host{Root: "/", Runner: d.parts.Runner} }
+
 // prepareHost makes sure that the host is ours to use, before anything is changed.
 func (d *Daemon) prepareHost(ctx context.Context) error {
-	h := host.Host{Root: "/", Runner: d.parts.Runner}
+	h := d.host()
 	if err := h.CheckTools(); err != nil {
 		return err
 	}

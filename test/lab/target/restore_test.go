@@ -79,7 +79,12 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	for _, dir := range append(foreign, ours...) {
 		s.must(os.MkdirAll(dir, 0o755))
 	}
-	s.must(os.Symlink(tpg+"/lun/lun_9", ours[2]+"/somehow"))
+	lv := s.target.Pools[0].VG + "/stray"
+	s.Run("lvcreate", "-q", "-V", "4m", "-T", s.target.Pools[0].VG+"/pool", "-n", "stray")
+	s.Write(ours[0]+"/control", "udev_path=/dev/"+lv)
+	s.Write(ours[0]+"/enable", "1")
+	s.must(os.Symlink(ours[0], ours[1]+"/somehow"))
+	s.must(os.Symlink(ours[1], ours[2]+"/somehow"))
 	s.target.Restart()
 	for _, dir := range ours {
 		if _, err := os.Stat(dir); err == nil {
@@ -91,6 +96,7 @@ func TestLeftoversAreRemoved(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	s.Run("lvremove", "-q", "-f", lv)
 }
 
 // TestSuspendedDevice: a device that a killed LVM command left suspended hangs its writers; the daemon resumes it.

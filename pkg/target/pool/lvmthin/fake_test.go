@@ -67,7 +67,11 @@ func (f *fakeLVM) Run(ctx context.Context, _ []byte, name string, args ...string
 	case "lvcreate":
 		return nil, f.create(args)
 	case "lvextend":
-		f.lv(args).size = parseSize(f.t, value(args, "-L"))
+		v, size := f.lv(args), parseSize(f.t, value(args, "-L"))
+		if v.size >= size {
+			return nil, failure("New size (4 extents) matches existing size (4 extents).")
+		}
+		v.size = size
 		return nil, nil
 	case "lvremove":
 		delete(f.lvs, lvName(args))

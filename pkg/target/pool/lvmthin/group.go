@@ -3,6 +3,7 @@ package lvmthin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,6 +29,17 @@ type Group struct {
 // NewGroup gives the volume group of that name. Nothing is run yet.
 func NewGroup(runner hostexec.Runner, vg string) *Group {
 	return &Group{lvm: lvm{runner: runner, vg: vg}, change: make(gate, 1)}
+}
+
+// retried does op once more when an LVM command in it has failed, with a fresh listing: what was known before may have
+// been old, because a command of a daemon that was killed had still been at work, or an administrator.
+func retried[T any](op func() (T, error)) (T, error) {
+	v, err := op()
+	var failed *hostexec.Error
+	if errors.As(err, &failed) && failed.ExitCode > 0 {
+		return op()
+	}
+	return v, err
 }
 
 // gate is a mutex whose lock honours a context.

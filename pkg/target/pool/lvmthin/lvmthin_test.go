@@ -319,6 +319,28 @@ func TestRecover(t *testing.T) {
 	wantErr(t, p.Recover(ctx), pool.ErrInvalid, "--zero y")
 }
 
+// TestSomebodyElseWasFaster: a command of a killed predecessor was still at work when LVs were listed.
+func TestSomebodyElseWasFaster(t *testing.T) {
+	p, f := newPool(t)
+	ctx := t.Context()
+	must[pool.Volume](t)(p.CreateVolume(ctx, create("a", mib)))
+	other := NewGroup(f, "vg").Pool(p.cfg)
+	made := must[pool.Volume](t)(other.CreateVolume(ctx, create("b", mib)))
+	must[pool.Volume](t)(other.ExpandVolume(ctx, "a", 8*mib, 0))
+	must[pool.Snapshot](t)(other.CreateSnapshot(ctx, "s", "a"))
+	if v := must[pool.Volume](t)(p.CreateVolume(ctx, pool.Create{Name: "b", Serial: "other"})); v.Serial != made.Serial {
+		t.Errorf("created %+v", v)
+	}
+	p.group.known = &listing{ours: map[string]lv{"pbv_a": {
+		lv: "pbv_a", kind: volumeKind, pool: "fast", name: "a", size: 4 * mib, serial: serial,
+	}}}
+	if v := must[pool.Volume](t)(p.ExpandVolume(ctx, "a", 8*mib, 0)); v.Size != 8*mib {
+		t.Errorf("expanded to %d", v.Size)
+	}
+	delete(p.group.known.ours, "pbs_s")
+	must[pool.Snapshot](t)(p.CreateSnapshot(ctx, "s", "a"))
+}
+
 // TestChangesOutliveTheirCaller: a killed LVM command leaves devices suspended.
 func TestChangesOutliveTheirCaller(t *testing.T) {
 	p, f := newPool(t)

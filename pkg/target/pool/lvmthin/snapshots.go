@@ -10,7 +10,7 @@ import (
 // CreateSnapshot implements pool.Driver. A thin snapshot is a volume of its own that shares blocks: it stays when
 // its source goes.
 func (p *Pool) CreateSnapshot(ctx context.Context, name, source string) (pool.Snapshot, error) {
-	v, err := p.createSnapshot(ctx, name, source)
+	v, err := retried(func() (lv, error) { return p.createSnapshot(ctx, name, source) })
 	if err != nil {
 		return pool.Snapshot{}, p.wrap("create snapshot "+name, err)
 	}

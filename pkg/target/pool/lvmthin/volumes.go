@@ -10,7 +10,7 @@ import (
 
 // CreateVolume implements pool.Driver.
 func (p *Pool) CreateVolume(ctx context.Context, req pool.Create) (pool.Volume, error) {
-	v, err := p.createVolume(ctx, req)
+	v, err := retried(func() (lv, error) { return p.createVolume(ctx, req) })
 	if err != nil {
 		return pool.Volume{}, p.wrap("create volume "+req.Name, err)
 	}
@@ -167,7 +167,7 @@ func (p *Pool) remove(ctx context.Context, lvName string, k kind) error {
 
 // ExpandVolume implements pool.Driver.
 func (p *Pool) ExpandVolume(ctx context.Context, name string, required, limit int64) (pool.Volume, error) {
-	v, err := p.expand(ctx, name, required, limit)
+	v, err := retried(func() (lv, error) { return p.expand(ctx, name, required, limit) })
 	if err != nil {
 		return pool.Volume{}, p.wrap("expand volume "+name, err)
 	}
