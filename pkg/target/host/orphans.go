@@ -66,7 +66,7 @@ func waitFor(ctx context.Context, pid int) error {
 	defer func() { _ = unix.Close(fd) }()
 	for {
 		// A pidfd is readable when its process has ended.
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, pollInterval)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, pollInterval) //nolint:gosec // A file descriptor.
 		if n > 0 {
 			return nil
 		}
