@@ -15,10 +15,6 @@ import (
 func (c *Controller) ControllerPublishVolume(
 	ctx context.Context, req *csi.ControllerPublishVolumeRequest,
 ) (*csi.ControllerPublishVolumeResponse, error) {
-	// What is missing is said before what is not found, whatever the order of the fields.
-	if err := requirePublish(req); err != nil {
-		return nil, err
-	}
 	id, err := volume.ParseVolumeID(req.GetVolumeId())
 	if err != nil {
 		return nil, err
@@ -49,21 +45,6 @@ func (c *Controller) publisher(id volume.ID, attributes map[string]string) (back
 		return nil, err
 	}
 	return static.Backend{LUN: *vc.LUN}, nil
-}
-
-func requirePublish(req *csi.ControllerPublishVolumeRequest) error {
-	if req.GetVolumeId() == "" {
-		_, err := volume.ParseVolumeID("")
-		return err
-	}
-	if req.GetNodeId() == "" {
-		_, err := volume.ParseNodeID("")
-		return err
-	}
-	if req.GetVolumeCapability() == nil {
-		return &volume.FieldError{Field: "volume_capability", Value: "a missing value", Allowed: "a capability"}
-	}
-	return nil
 }
 
 func parsePublish(req *csi.ControllerPublishVolumeRequest) (backend.Publish, error) {
@@ -120,10 +101,6 @@ func (c *Controller) ValidateVolumeCapabilities(
 ) (*csi.ValidateVolumeCapabilitiesResponse, error) {
 	id, err := volume.ParseVolumeID(req.GetVolumeId())
 	if err != nil {
-		return nil, err
-	}
-	if len(req.GetVolumeCapabilities()) == 0 {
-		_, err := parseCapabilities(nil)
 		return nil, err
 	}
 	if _, _, err := c.lookUp(ctx, req.GetVolumeId()); err != nil {

@@ -49,11 +49,15 @@ func (n *Node) atPath(volumeID, path string) (*staging.Record, error) {
 	if err := checkVolumeID(volumeID); err != nil {
 		return nil, err
 	}
-	if err := checkPath("volume_path", path); err != nil {
-		return nil, err
-	}
 	r, err := n.known(volumeID)
 	if err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(path) && checkPath("volume_path", "/"+path) == nil {
+		// Harmless, and not a path that anything was published at.
+		return nil, fmt.Errorf("%w: %s is not at %s", errUnknownVolume, volumeID, path)
+	}
+	if err := checkPath("volume_path", path); err != nil {
 		return nil, err
 	}
 	clean := filepath.Clean(path)

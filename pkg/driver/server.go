@@ -66,7 +66,7 @@ func newServer(ctx context.Context, cfg ServerConfig) (*grpc.Server, error) {
 	}
 	rules := slices.Concat(cfg.Rules, commonRules)
 	server := grpc.NewServer(grpc.ChainUnaryInterceptor(
-		withLogger(klog.FromContext(ctx)), metrics.intercept, withLog, withCodes(rules), withLocks(newLocks()),
+		withLogger(klog.FromContext(ctx)), metrics.intercept, withLog, withCodes(rules), withRequired, withLocks(newLocks()),
 	))
 	csi.RegisterIdentityServer(server, cfg.Identity)
 	if cfg.Controller != nil {

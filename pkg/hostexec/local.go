@@ -22,8 +22,10 @@ const (
 	hostMounts = "/proc/1/ns/mnt"
 	// maxStderr bounds Error.Stderr.
 	maxStderr = 4 << 10
-	// killWait is how long Run waits for the output of a killed program's orphans before it gives up on it.
-	killWait = 500 * time.Millisecond
+	// killWait is how long Run waits for the output of a killed program's orphans before it gives up on it. It also
+	// bounds how late a busy machine may deliver the last output of a program that ended well: half a second was too
+	// short for that.
+	killWait = 3 * time.Second
 )
 
 // Options says how Local starts programs.
