@@ -225,10 +225,24 @@ func (s *story) copyOf(name string, size int64, source *csi.VolumeContentSource)
 func (s *story) cleanUp() {
 	s.out.Step("Clean up")
 	s.down(s.vol)
+	s.nothingLeft()
+}
+
+// nothingLeft waits until idle sessions have logged out, and the target has noticed, which looks every 30 s.
+func (s *story) nothingLeft() {
+	s.t.Helper()
 	took := s.Eventually(20*time.Second, "idle sessions log out", func() bool { return len(labenv.Sessions()) == 0 })
 	s.out.Took("sessions without a volume have logged out after", took)
+	acls := "/sys/kernel/config/target/iscsi/" + s.Target.IQN + "/tpgt_1/acls/*"
+	took = s.Eventually(time.Minute, "the target forgets the node", func() bool {
+		left, err := filepath.Glob(acls)
+		return err == nil && len(left) == 0
+	})
+	s.out.Took("the target has forgotten the node after", took)
 	s.Clean(s.t)
-	s.out.Say("no session, disk, map, mount, iface or node record, logical volume, LUN or ACL is left")
+	if !s.t.Failed() {
+		s.out.Say("no session, disk, map, mount, iface or node record, logical volume, LUN or ACL is left")
+	}
 }
 
 // capacity is the file system's size in bytes.

@@ -130,16 +130,21 @@ func (t *traffic) sent() map[string]uint64 {
 	return now
 }
 
-// shares is what part of all bytes each NIC has sent since the sample, 0 to 1.
-func (t *traffic) shares() map[string]float64 {
-	sent := t.sent()
+// total is what all NICs have sent since the sample, in bytes.
+func (t *traffic) total() uint64 {
 	var sum uint64
-	for n := range maps.Values(sent) {
+	for n := range maps.Values(t.sent()) {
 		sum += n
 	}
+	return sum
+}
+
+// shares is what part of all bytes each NIC has sent since the sample, 0 to 1.
+func (t *traffic) shares() map[string]float64 {
+	sum := max(1, t.total())
 	shares := map[string]float64{}
-	for nic, n := range sent {
-		shares[nic] = float64(n) / float64(max(1, sum))
+	for nic, n := range t.sent() {
+		shares[nic] = float64(n) / float64(sum)
 	}
 	return shares
 }

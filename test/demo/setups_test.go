@@ -14,8 +14,12 @@ import (
 	"github.com/portbind/portbind/test/lab/labenv"
 )
 
-// writeTime is how long each set-up is measured.
-const writeTime = 4 * time.Second
+const (
+	// writeTime is how long each set-up is measured.
+	writeTime = 4 * time.Second
+	// nicRate is what each NIC is shaped to: slow enough that the NICs, and not the guest's one CPU, are the limit.
+	nicRate = "100mbit"
+)
 
 // setup is one way of using two NICs.
 type setup struct {
@@ -28,7 +32,10 @@ type setup struct {
 // setups measures each NIC's share of the bytes in the four configurations of the problem: the same volume, the same
 // NICs, the same target.
 func (s *story) setups() {
-	s.out.Step("The four configurations of two NICs: who carries the bytes?")
+	s.out.Step("The four configurations of two NICs, each NIC shaped to %s/s: who carries the bytes?", nicRate)
+	for _, nic := range s.Net.NICs {
+		s.Shape(nic, nicRate)
+	}
 	s.vol = s.Create("pvc-setups", gib, labenv.Block, nil)
 	var rows [][]string
 	for _, c := range []setup{
@@ -37,23 +44,27 @@ func (s *story) setups() {
 		{name: "bonding, balance-xor, layer-2 hash", arrange: bond("mode", "balance-xor", "xmit_hash_policy", "layer2")},
 		{name: "bound ports (Portbind)", arrange: func(*story) func() { return func() {} }, bound: true},
 	} {
-		share := s.measure(c)
+		share, rate := s.measure(c)
 		a, b := share[s.Net.NICs[0]], share[s.Net.NICs[1]]
-		rows = append(rows, []string{c.name, fmt.Sprintf("%s %3.0f %%", bar(a), 100*a), fmt.Sprintf("%s %3.0f %%", bar(b), 100*b)})
+		rows = append(rows, []string{
+			c.name, fmt.Sprintf("%s %3.0f %%", bar(a), 100*a), fmt.Sprintf("%s %3.0f %%", bar(b), 100*b), fmt.Sprintf("%5.1f", rate),
+		})
 		s.out.Say("%-36s measured", c.name)
 		if both := min(a, b) > 0.35; both != c.bound {
 			s.t.Fatalf("%s: the NICs carried %.0f %% and %.0f %%", c.name, 100*a, 100*b)
 		}
 	}
-	s.out.Table([]string{"SET-UP", s.Net.NICs[0], s.Net.NICs[1]}, rows)
+	s.out.Table([]string{"SET-UP", s.Net.NICs[0], s.Net.NICs[1], "MB/s"}, rows)
+	for _, nic := range s.Net.NICs {
+		s.Shape(nic, "")
+	}
 	s.out.Step("Clean up again")
-	s.down(s.vol)
-	s.Eventually(20*time.Second, "idle sessions log out", func() bool { return len(labenv.Sessions()) == 0 })
-	s.Clean(s.t)
+	s.timed("DeleteVolume", s.vol.Delete)
+	s.nothingLeft()
 }
 
-// measure attaches the volume in one set-up, writes, and returns each NIC's share of the bytes.
-func (s *story) measure(c setup) map[string]float64 {
+// measure attaches the volume in one set-up, writes, and returns each NIC's share of the bytes and the sum in MB/s.
+func (s *story) measure(c setup) (shares map[string]float64, rate float64) {
 	restore := c.arrange(s)
 	defer restore()
 	attach := s.attachUnbound
@@ -63,20 +74,22 @@ func (s *story) measure(c setup) map[string]float64 {
 	device, detach := attach()
 	defer detach()
 	since := sample(s.Env, s.Net.NICs)
-	fio := s.Fio(device, labenv.FioOptions{RW: "write", BS: "64k", Size: "512M", NoVerify: true})
+	fio := s.Fio(device, labenv.FioOptions{RW: "write", BS: "64k", Size: "512M", Depth: 16, NoVerify: true})
+	s.Eventually(time.Minute, "fio writes", func() bool { return mib(since.total()) > 4 })
+	since = sample(s.Env, s.Net.NICs)
 	timer := time.NewTimer(writeTime)
 	<-timer.C
-	share := since.shares()
+	shares, rate = since.shares(), mib(since.total())/time.Since(since.at).Seconds()
 	if r := fio.Stop(); r.Errors != 0 {
 		s.t.Fatalf("%s: %d errors: %s", c.name, r.Errors, r.Output)
 	}
-	return share
+	return shares, rate
 }
 
 // attachBound is the driver's way.
 func (s *story) attachBound() (device string, detach func()) {
 	s.vol.Up()
-	return s.vol.TargetPath, func() {
+	return "/dev/mapper/" + labenv.Maps()[0], func() {
 		ctx, cancel := s.Context(time.Minute)
 		defer cancel()
 		for _, step := range []func(context.Context) error{s.vol.Unpublish, s.vol.Unstage, s.vol.ControllerUnpublish} {
