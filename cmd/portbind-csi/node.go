@@ -84,7 +84,7 @@ func notify(changes chan<- struct{}) {
 func newAttacher(ctx context.Context, cfg driver.NodeConfig, host *hostexec.Local) (*attach.Attacher, error) {
 	timers := iscsi.FastTimers()
 	if cfg.Timers == driver.TimersTolerant {
-		timers = iscsi.DefaultTimers()
+		timers = iscsi.TolerantTimers()
 	}
 	return attach.New(ctx, attach.Config{
 		ISCSI: iscsi.New(iscsi.Options{Host: host}),

@@ -127,6 +127,11 @@ func DefaultTimers() Timers {
 	return Timers{NoopInterval: 2 * time.Second, NoopTimeout: 2 * time.Second, Replacement: 2 * time.Second, Login: 15 * time.Second}
 }
 
+// TolerantTimers are for networks that lose packets for seconds now and then: a stall ends within 16 s.
+func TolerantTimers() Timers {
+	return Timers{NoopInterval: 5 * time.Second, NoopTimeout: 5 * time.Second, Replacement: 5 * time.Second, Login: 15 * time.Second}
+}
+
 // Node is what a node record says.
 type Node struct {
 	Target string
