@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	"k8s.io/klog/v2"
 
 	"github.com/portbind/portbind/pkg/binding"
@@ -62,6 +63,7 @@ type Attacher struct {
 
 	volumes  locks  // by WWID
 	sessions locks  // by session that is to be made
+	scans    locks  // by SCSI host
 	targets  shares // by target: attaches in flight against logouts
 	// recording is held for reading from an iface record's writing to that of the node record which needs it.
 	recording sync.RWMutex
@@ -73,7 +75,9 @@ type Attacher struct {
 	contacts map[iscsi.NodeID]contact
 	idle     map[int]time.Time // since when a session has had no disk
 
+	written  map[iscsi.NodeID]iscsi.Node
 	adopters chan struct{}
+	logins   singleflight.Group
 
 	life context.Context //nolint:containedctx // of the goroutines that outlive a call; ended by Close
 	end  context.CancelFunc
@@ -93,6 +97,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 	a := &Attacher{
 		cfg: cfg, sys: cfg.Sys, dm: multipath.NewDM(cfg.Dev), mpd: cfg.Multipathd, changes: changes,
 		adopting: map[string]*adoption{}, leaving: map[string]chan struct{}{},
+		written:  map[iscsi.NodeID]iscsi.Node{},
 		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, adopters: make(chan struct{}, adoptWidth),
 	}
 	a.life, a.end = context.WithCancel(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,7 +102,7 @@ func (a *Attacher) refresh(d sysfs.Disk) (sysfs.Disk, error) {
 
 // scan finds the LUN on the session's host and waits for its disk.
 func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Disk, error) {
-	if err := a.sys.ScanLUN(s.Host, lun); err != nil {
+	if err := a.scanHost(ctx, s.Host, lun); err != nil {
 		return sysfs.Disk{}, err
 	}
 	if !a.hasUnit(s.Host, lun) {
@@ -127,6 +128,16 @@ func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Di
 		return sysfs.Disk{}, fmt.Errorf("wait for the disk of LUN %d: %w", lun, err)
 	}
 	return d, nil
+}
+
+// scanHost scans one LUN at a time on a host, as the kernel does: those who wait in it take a thread each.
+func (a *Attacher) scanHost(ctx context.Context, host, lun int) error {
+	unlock, err := a.scans.lock(ctx, strconv.Itoa(host))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return a.sys.ScanLUN(host, lun)
 }
 
 // hasUnit says whether the kernel knows the logical unit; its disk may still be in the making.

@@ -29,18 +29,11 @@ type path struct {
 	disk    sysfs.Disk
 }
 
-// outcome is what became of a pair, or news of it on the way.
+// outcome is what became of a pair.
 type outcome struct {
 	pair int
-	news *progress
 	path path
 	err  error
-}
-
-// progress is what is known of a pair that is under way. The zero value: its turn has not come, or it is beyond doubt.
-type progress struct {
-	// asked is when a portal was asked to answer that has not yet.
-	asked time.Time
 }
 
 // gathering collects the paths of a volume.
@@ -49,16 +42,14 @@ type gathering struct {
 	pairs   []binding.Pair
 	have    []sysfs.Session
 	results chan outcome
-	// heard says when something last came of a pair, for this volume or another.
-	heard func(pair int) time.Time
+	// contact says what is known of a pair's portal now, through this volume or another.
+	contact func(pair int) contact
 
 	start, last time.Time // of gathering, and when the last path came
 	paths       []path
 	failed      []*PairError
 	// pending has the pairs without a result.
-	pending map[int]progress
-	// silent has the pairs whose portal did not answer a short while ago.
-	silent map[int]bool
+	pending map[int]bool
 }
 
 // gather brings all pairs to a disk at once, and returns when all that can be reached are there. A portal that does not
@@ -70,16 +61,16 @@ func (a *Attacher) gather(ctx context.Context, spec Spec, pairs []binding.Pair) 
 		return nil, nil, err
 	}
 	g := &gathering{
-		spec: spec, pairs: pairs, have: have, results: make(chan outcome, 3*len(pairs)),
-		pending: map[int]progress{}, silent: map[int]bool{},
+		spec: spec, pairs: pairs, have: have, results: make(chan outcome, len(pairs)),
+		pending: map[int]bool{},
+		contact: func(i int) contact { return a.contact(nodeID(spec.Target, pairs[i])) },
 	}
-	g.heard = func(i int) time.Time { return a.lastHeard(nodeID(spec.Target, pairs[i])) }
 	// The pairs outlive a call that succeeds without them, not one that is given up.
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTime)
 	giveUp := context.AfterFunc(ctx, cancel)
 	var all sync.WaitGroup
-	for i, p := range pairs {
-		g.pending[i], g.silent[i] = progress{}, a.knownSilent(nodeID(spec.Target, p))
+	for i := range pairs {
+		g.pending[i] = true
 		all.Go(func() { g.results <- a.reach(late, g, i) })
 	}
 	go func() {
@@ -95,12 +86,8 @@ func (a *Attacher) gather(ctx context.Context, spec Spec, pairs []binding.Pair) 
 
 // reach is one pair's way: session, scan, disk.
 func (a *Attacher) reach(ctx context.Context, g *gathering, i int) outcome {
-	o := outcome{pair: i}
-	asking := func() { g.results <- outcome{pair: i, news: &progress{asked: time.Now()}} }
-	answered := func() { g.results <- outcome{pair: i, news: &progress{}} }
-	p, err := a.path(ctx, dial{spec: g.spec, pair: g.pairs[i], asking: asking, answered: answered, have: g.have})
-	o.path, o.err = p, err
-	return o
+	p, err := a.path(ctx, dial{spec: g.spec, pair: g.pairs[i], have: g.have})
+	return outcome{pair: i, path: p, err: err}
 }
 
 // path brings one pair to its disk.
@@ -130,7 +117,8 @@ func (g *gathering) collect(ctx context.Context) {
 		if wait <= 0 {
 			return
 		}
-		timer.Reset(wait)
+		// Not for long: a portal may answer, or be asked, meanwhile.
+		timer.Reset(min(wait, probeGrace))
 		select {
 		case o := <-g.results:
 			g.take(o)
@@ -148,29 +136,31 @@ func (g *gathering) worthWaiting() time.Duration {
 		return time.Hour // as long as the caller's context
 	}
 	var wait time.Duration
-	for i, p := range g.pending {
-		switch {
-		case p.asked.IsZero():
-			since := g.last
-			if heard := g.heard(i); heard.After(since) {
-				since = heard
-			}
-			wait = max(wait, max(patience, g.last.Sub(g.start))-time.Since(since))
-		case !g.silent[i]:
-			wait = max(wait, probeGrace-time.Since(p.asked))
-		}
+	for i := range g.pending {
+		wait = max(wait, g.worth(g.contact(i)))
 	}
 	return wait
 }
 
-func (g *gathering) take(o outcome) {
+func (g *gathering) worth(c contact) time.Duration {
 	switch {
-	case o.news != nil:
-		g.pending[o.pair] = *o.news
-		return
-	case o.err != nil:
-		g.failed = append(g.failed, &PairError{Pair: g.pairs[o.pair], Err: o.err})
+	case c.asked.IsZero():
+		since := g.last
+		if c.heard.After(since) {
+			since = c.heard
+		}
+		return max(patience, g.last.Sub(g.start)) - time.Since(since)
+	case time.Since(c.silent) < silentTime:
+		return 0
 	default:
+		return probeGrace - time.Since(c.asked)
+	}
+}
+
+func (g *gathering) take(o outcome) {
+	if o.err != nil {
+		g.failed = append(g.failed, &PairError{Pair: g.pairs[o.pair], Err: o.err})
+	} else {
 		g.paths, g.last = append(g.paths, o.path), time.Now()
 	}
 	delete(g.pending, o.pair)
@@ -190,9 +180,6 @@ func (a *Attacher) joinLate(ctx context.Context, g *gathering, n int) {
 		case <-ctx.Done():
 			return
 		case o := <-g.results:
-			if o.news != nil {
-				continue
-			}
 			n--
 			err := o.err
 			if err == nil {

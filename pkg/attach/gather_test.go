@@ -13,11 +13,11 @@ import (
 // gathered is a gathering of n pairs of which nothing is known.
 func gathered(n, minPaths int) *gathering {
 	g := &gathering{
-		spec: Spec{MinPaths: minPaths}, pairs: make([]binding.Pair, n), results: make(chan outcome, 3*n),
-		pending: map[int]progress{}, silent: map[int]bool{}, heard: func(int) time.Time { return time.Time{} },
+		spec: Spec{MinPaths: minPaths}, pairs: make([]binding.Pair, n), results: make(chan outcome, n),
+		pending: map[int]bool{}, contact: func(int) contact { return contact{} },
 	}
 	for i := range n {
-		g.pending[i] = progress{}
+		g.pending[i] = true
 	}
 	g.start = time.Now()
 	return g
@@ -25,10 +25,6 @@ func gathered(n, minPaths int) *gathering {
 
 func TestCollectAll(t *testing.T) {
 	g := gathered(3, 1)
-	for i := range 3 {
-		g.results <- outcome{pair: i, news: &progress{asked: time.Now()}}
-		g.results <- outcome{pair: i, news: &progress{}}
-	}
 	for i := range 3 {
 		go func() { <-time.After(time.Duration(i) * 10 * time.Millisecond); g.results <- outcome{pair: i} }()
 	}
@@ -42,8 +38,11 @@ func TestCollectAll(t *testing.T) {
 func TestCollectDead(t *testing.T) {
 	for _, known := range []bool{false, true} {
 		g := gathered(3, 2)
-		g.silent[2] = known
-		g.results <- outcome{pair: 2, news: &progress{asked: time.Now()}}
+		c := contact{asked: time.Now()}
+		if known {
+			c.silent = time.Now().Add(-time.Second)
+		}
+		g.contact = func(int) contact { return c }
 		g.results <- outcome{pair: 0}
 		g.results <- outcome{pair: 1}
 		start := time.Now()
@@ -75,7 +74,7 @@ func TestHeardElsewhere(t *testing.T) {
 	if wait := g.worthWaiting(); wait > 0 {
 		t.Errorf("nothing came for 50 s, still waiting for %v", wait)
 	}
-	g.heard = func(int) time.Time { return time.Now().Add(-time.Second) }
+	g.contact = func(int) contact { return contact{heard: time.Now().Add(-time.Second)} }
 	if wait := g.worthWaiting(); wait <= 0 {
 		t.Error("the portal served others a second ago, and is not waited for")
 	}

@@ -66,7 +66,7 @@ func (a *Attacher) healPair(ctx context.Context, spec Spec, p binding.Pair) erro
 	if err != nil {
 		return err
 	}
-	s, err := a.session(ctx, dial{spec: spec, pair: p, heal: true, asking: func() {}, answered: func() {}, have: have})
+	s, err := a.session(ctx, dial{spec: spec, pair: p, heal: true, have: have})
 	if err != nil {
 		return err
 	}

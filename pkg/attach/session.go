@@ -23,6 +23,8 @@ const (
 	// probeTime bounds the wait for a TCP connection before a login is tried: a dead portal is then found out without
 	// iscsid, whose login timeout is longer.
 	probeTime = 5 * time.Second
+	// loginTime bounds all that a login may take.
+	loginTime = 2 * time.Minute
 	// silentTime is how long a portal that did not answer is taken for dead: it is tried, but not waited for.
 	silentTime = time.Minute
 )
@@ -91,28 +93,43 @@ type dial struct {
 	pair binding.Pair
 	// heal: there may be no secret in spec; the record that the attach wrote has it.
 	heal bool
-	// asking is called before the portal is asked to answer, answered when it did.
-	asking, answered func()
 	// have are the node's sessions, as they were a moment ago.
 	have []sysfs.Session
 }
 
-// session gives the pair's session, logged in. It exists already, or a login makes it.
+// session gives the pair's session, logged in. It exists already, or a login makes it: one for all who want it, so it
+// does not end with the call that began it.
 func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
 	id := nodeID(d.spec.Target, d.pair)
+	if !d.heal && a.isWritten(a.node(d)) {
+		if s, err := a.standing(ctx, id, d, d.have); !errors.Is(err, ErrNotFound) {
+			return s, err
+		}
+	}
+	made := a.logins.DoChan(fmt.Sprint(id, d.heal), func() (any, error) {
+		ctx, cancel := context.WithTimeout(a.life, loginTime)
+		defer cancel()
+		return a.makeSession(ctx, id, d)
+	})
+	select {
+	case r := <-made:
+		s, _ := r.Val.(sysfs.Session)
+		return s, r.Err
+	case <-ctx.Done():
+		return sysfs.Session{}, ctx.Err()
+	}
+}
+
+func (a *Attacher) makeSession(ctx context.Context, id iscsi.NodeID, d dial) (sysfs.Session, error) {
 	if err := a.records(ctx, d); err != nil {
 		return sysfs.Session{}, err
-	}
-	s, err := a.standing(ctx, id, d, d.have)
-	if !errors.Is(err, ErrNotFound) {
-		return s, err
 	}
 	unlock, err := a.sessions.lock(ctx, fmt.Sprint(id))
 	if err != nil {
 		return sysfs.Session{}, err
 	}
 	defer unlock()
-	if s, err = a.standingNow(ctx, id, d); !errors.Is(err, ErrNotFound) {
+	if s, err := a.standingNow(ctx, id, d); !errors.Is(err, ErrNotFound) {
 		return s, err
 	}
 	if err := a.login(ctx, id, d); err != nil {
@@ -129,22 +146,46 @@ func (a *Attacher) standingNow(ctx context.Context, id iscsi.NodeID, d dial) (sy
 	return a.standing(ctx, id, d, all)
 }
 
+// node is what the pair's records should say.
+func (a *Attacher) node(d dial) iscsi.Node {
+	n := iscsi.Node{
+		Target: d.spec.Target, Portal: d.pair.Portal, Timers: a.cfg.Timers,
+		Iface: iscsi.Iface{Interface: d.pair.Interface.Name, NIC: d.pair.Interface.NIC, Initiator: d.spec.Initiator},
+	}
+	if c := d.spec.CHAP; c != nil {
+		n.CHAP = &iscsi.CHAP{User: c.User, Secret: c.Secret, TargetUser: c.TargetUser, TargetSecret: c.TargetSecret}
+	}
+	return n
+}
+
 // records writes what open-iscsi needs for the session, be it there or not: iscsid reads it when it restarts.
 func (a *Attacher) records(ctx context.Context, d dial) error {
-	a.recording.RLock()
-	defer a.recording.RUnlock()
-	iface := iscsi.Iface{Interface: d.pair.Interface.Name, NIC: d.pair.Interface.NIC, Initiator: d.spec.Initiator}
-	if err := a.cfg.ISCSI.EnsureIface(ctx, iface); err != nil {
+	n := a.node(d)
+	if err := a.cfg.ISCSI.EnsureIface(ctx, n.Iface); err != nil {
 		return err
 	}
-	if d.heal && a.recorded(ctx, nodeID(d.spec.Target, d.pair)) {
+	if d.heal && a.recorded(ctx, n.ID()) {
 		return nil
 	}
-	node := iscsi.Node{Target: d.spec.Target, Portal: d.pair.Portal, Iface: iface, Timers: a.cfg.Timers}
-	if c := d.spec.CHAP; c != nil {
-		node.CHAP = &iscsi.CHAP{User: c.User, Secret: c.Secret, TargetUser: c.TargetUser, TargetSecret: c.TargetSecret}
+	if err := a.cfg.ISCSI.EnsureNode(ctx, n); err != nil {
+		return err
 	}
-	return a.cfg.ISCSI.EnsureNode(ctx, node)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.written[n.ID()] = n
+	return nil
+}
+
+// isWritten says that this process has written these very records: what became of them since is for Heal to look at.
+func (a *Attacher) isWritten(n iscsi.Node) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w, ok := a.written[n.ID()]
+	if !ok || (w.CHAP == nil) != (n.CHAP == nil) || (n.CHAP != nil && *w.CHAP != *n.CHAP) {
+		return false
+	}
+	w.CHAP, n.CHAP = nil, nil
+	return w == n
 }
 
 func (a *Attacher) recorded(ctx context.Context, id iscsi.NodeID) bool {
@@ -193,7 +234,7 @@ func (a *Attacher) replaceable(ctx context.Context, s sysfs.Session, id iscsi.No
 
 // login probes the portal from its NIC and logs in.
 func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
-	d.asking()
+	a.ask(id)
 	probe, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	if err := iscsi.Probe(probe, d.pair.Interface.NIC, id.Portal); err != nil {
@@ -201,7 +242,6 @@ func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
 		return err
 	}
 	a.hear(id)
-	d.answered()
 	err := a.cfg.ISCSI.Login(ctx, id)
 	if errors.Is(err, iscsi.ErrAuth) {
 		return fmt.Errorf("%w: %w", ErrAuth, err)
@@ -214,33 +254,36 @@ func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
 
 // contact is what is known of a portal as reached from an interface.
 type contact struct {
-	// heard is when something last came of it, silent since when it has not answered.
-	heard, silent time.Time
+	// heard is when something last came of it, silent when it last did not answer, and asked since when it is being
+	// asked to.
+	heard, silent, asked time.Time
 }
 
-// hear notes that a login or a scan succeeded.
+// ask notes that a portal is being asked to answer.
+func (a *Attacher) ask(id iscsi.NodeID) {
+	a.note(id, func(c *contact) { c.asked = time.Now() })
+}
+
+// hear notes that it did, or that a login or a scan succeeded.
 func (a *Attacher) hear(id iscsi.NodeID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.contacts[id] = contact{heard: time.Now()}
+	a.note(id, func(c *contact) { *c = contact{heard: time.Now()} })
 }
 
-// missed notes that a portal did not answer.
+// missed notes that it did not.
 func (a *Attacher) missed(id iscsi.NodeID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.contacts[id] = contact{heard: a.contacts[id].heard, silent: time.Now()}
+	a.note(id, func(c *contact) { c.silent, c.asked = time.Now(), time.Time{} })
 }
 
-func (a *Attacher) lastHeard(id iscsi.NodeID) time.Time {
+func (a *Attacher) note(id iscsi.NodeID, change func(*contact)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.contacts[id].heard
+	c := a.contacts[id]
+	change(&c)
+	a.contacts[id] = c
 }
 
-// knownSilent says that the portal did not answer a short while ago.
-func (a *Attacher) knownSilent(id iscsi.NodeID) bool {
+func (a *Attacher) contact(id iscsi.NodeID) contact {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return time.Since(a.contacts[id].silent) < silentTime
+	return a.contacts[id]
 }
