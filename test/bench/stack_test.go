@@ -124,5 +124,9 @@ func (b *bed) noSessions() {
 func (b *bed) finish() {
 	b.T.Helper()
 	b.noSessions()
+	waitFor(b.T, time.Minute, "the target to forget the initiator", func() bool {
+		acls, _ := filepath.Glob("/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/*")
+		return len(acls) == 0
+	})
 	b.Clean(b.T)
 }

@@ -43,7 +43,7 @@ func with(base, more map[string]string) map[string]string {
 // TestCHAP logs in with right and wrong secrets, one way and mutually: scorecard row 22. No secret may be seen in a
 // log, a command line, a context or an error.
 func TestCHAP(t *testing.T) {
-	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger(), Target: labenv.TargetOptions{CHAP: "required"}})
+	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger(), Initiator: stock, Target: labenv.TargetOptions{CHAP: "required"}})
 	spy := watchArgv(t)
 	for _, c := range []struct {
 		name         string
@@ -59,8 +59,7 @@ func TestCHAP(t *testing.T) {
 	for _, leak := range append(spy(), leaksIn(t, s)...) {
 		t.Error("a secret is in ", leak)
 	}
-	goneSessions(s)
-	s.Clean(t)
+	tidy(s)
 }
 
 // authenticate is refused with the wrong secrets, fast, and then stages with the right ones.

@@ -24,7 +24,15 @@ const (
 	allPaths = 4
 )
 
-// shortLinger lets unused sessions go at once, so that a test can see that everything does.
+// newStack is a node as its installation leaves it: multipathd with its own defaults, and the product's, but for unused
+// sessions, which go at once, so that a test can see that everything does.
+func newStack(t *testing.T) *labenv.Stack {
+	t.Helper()
+	return labenv.NewStack(t, labenv.StackOptions{Node: shortLinger(), Initiator: stock})
+}
+
+var stock = labenv.InitiatorOptions{MultipathConf: "# nothing, as Debian installs it\n"}
+
 func shortLinger() labenv.NodeOptions {
 	return labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}}
 }
@@ -81,8 +89,18 @@ func (v *volume) waitPaths(timeout time.Duration, want int) time.Duration {
 func (v *volume) down() {
 	v.s.T.Helper()
 	v.Down()
-	goneSessions(v.s)
-	v.s.Clean(v.s.T)
+	tidy(v.s)
+}
+
+// tidy checks that nothing is left. The target looks every now and then which initiators have gone for good.
+func tidy(s *labenv.Stack) {
+	s.T.Helper()
+	goneSessions(s)
+	s.Eventually(time.Minute, "the target to forget the initiator", func() bool {
+		acls, _ := filepath.Glob("/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/*")
+		return len(acls) == 0
+	})
+	s.Clean(s.T)
 }
 
 func goneSessions(s *labenv.Stack) {

@@ -15,7 +15,7 @@ const faultLasts = 12 * time.Second
 // TestLinkCut cuts either NIC's link under verified writes, one after the other, and gives it back: scorecard rows 1
 // and 3.
 func TestLinkCut(t *testing.T) {
-	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger()})
+	s := newStack(t)
 	v := up(s, "linkcut")
 	l := startLoad(v)
 	for _, nic := range []string{s.Net.NICs[0], s.Net.NICs[1], s.Net.NICs[0]} {
@@ -28,7 +28,7 @@ func TestLinkCut(t *testing.T) {
 // TestSilentDrop is the same with packets that vanish while the link stays up: rows 2 and 3.
 func TestSilentDrop(t *testing.T) {
 	labenv.Require(t, labenv.NetEm)
-	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger()})
+	s := newStack(t)
 	v := up(s, "silentdrop")
 	l := startLoad(v)
 	for _, nic := range s.Net.NICs {
@@ -48,14 +48,27 @@ func away(l *load, nic, what string, take, give func(nic string)) {
 	time.Sleep(faultLasts - min(noticed, faultLasts)) // for how long the fault lasts
 	atMost(s.T, what+" of "+nic+": longest write", l.stall(), maxStall)
 	give(nic)
-	atMost(s.T, nic+" back: all paths active", l.v.waitPaths(30*time.Second, allPaths), maxReturn)
+	start := time.Now()
+	s.Eventually(time.Minute, "all sessions back", func() bool { return loggedIn() == allPaths })
+	s.T.Logf("%s back: sessions after %v", nic, time.Since(start).Round(time.Millisecond))
+	l.v.waitPaths(30*time.Second, allPaths)
+	atMost(s.T, nic+" back: all paths active", time.Since(start), maxReturn)
+}
+
+func loggedIn() (n int) {
+	for _, s := range labenv.Sessions() {
+		if s.State == "LOGGED_IN" {
+			n++
+		}
+	}
+	return n
 }
 
 // TestShare writes over one and over two bound NICs that are shaped to the same rate: two carry nearly twice as much,
 // each about half of it.
 func TestShare(t *testing.T) {
 	labenv.Require(t, labenv.TBF)
-	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger()})
+	s := newStack(t)
 	one := create(s, "one", map[string]string{"interfaces": s.InterfaceNames()[0]})
 	one.Up()
 	two := up(s, "two")

@@ -16,7 +16,7 @@ import (
 // TestDeadPortal stages while one of two portals answers nothing. That costs nothing above minPaths, and the missing
 // paths come by themselves when the portal is back.
 func TestDeadPortal(t *testing.T) {
-	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger()})
+	s := newStack(t)
 	v := create(s, "deadportal", map[string]string{"minPaths": "2"})
 	strict := create(s, "strict", map[string]string{"minPaths": "4"})
 	ctx, cancel := s.Context(5 * time.Minute)
@@ -57,8 +57,7 @@ func TestDeadPortal(t *testing.T) {
 	must(t, v.Unstage(ctx))
 	must(t, v.ControllerUnpublish(ctx))
 	must(t, v.Delete(ctx))
-	goneSessions(s)
-	s.Clean(t)
+	tidy(s)
 }
 
 func timedStage(ctx context.Context, t *testing.T, v *volume) time.Duration {

@@ -20,7 +20,7 @@ import (
 // TestForeignRecords lets somebody delete open-iscsi's records or make them name the wrong NIC, before a stage and
 // under a staged volume: scorecard row 21. Sessions always come to be on the NIC that the configuration names.
 func TestForeignRecords(t *testing.T) {
-	s := labenv.NewStack(t, labenv.StackOptions{Node: shortLinger()})
+	s := newStack(t)
 	ctx, cancel := s.Context(10 * time.Minute)
 	defer cancel()
 	v := create(s, "records", nil)
@@ -52,8 +52,7 @@ func TestForeignRecords(t *testing.T) {
 	must(t, v.Unstage(ctx))
 	must(t, v.ControllerUnpublish(ctx))
 	must(t, v.Delete(ctx))
-	goneSessions(s)
-	s.Clean(t)
+	tidy(s)
 }
 
 // damage is what foreign hands do to the records of the second NIC, the one that no route leads to.
@@ -176,5 +175,5 @@ func TestMissingNIC(t *testing.T) {
 	}
 	must(t, v.ControllerUnpublish(ctx))
 	must(t, v.Delete(ctx))
-	s.Clean(t)
+	tidy(s)
 }

@@ -138,5 +138,9 @@ func newStack(t *testing.T) *labenv.Stack {
 func tidy(t *testing.T, s *labenv.Stack) {
 	t.Helper()
 	s.Eventually(20*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
+	s.Eventually(time.Minute, "the target to forget the initiator", func() bool {
+		acls, _ := filepath.Glob("/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/*")
+		return len(acls) == 0
+	})
 	s.Clean(t)
 }
