@@ -60,3 +60,15 @@ func (t *RawTarget) AddLUN(lun int, size int64) string {
 	t.e.Expect(CheckStores, store+"/udev_path")
 	return "36001405" + serial
 }
+
+// ReplaceLUN puts another, empty unit under the number of a LUN, as an array does that gives a number anew. It returns
+// the new WWID.
+func (t *RawTarget) ReplaceLUN(lun int, size int64) string {
+	t.e.T.Helper()
+	name := fmt.Sprintf("raw%d", lun)
+	dir := fmt.Sprintf("%s/lun/lun_%d", t.tpg, lun)
+	t.e.must(os.Remove(dir + "/" + name))
+	t.e.must(os.Remove(dir))
+	t.e.must(os.Remove(configfs + "/core/fileio_0/" + name))
+	return t.AddLUN(lun, size)
+}
