@@ -57,7 +57,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(web)
+	g.Go(func() error { return web(ctx) })
 	g.Go(func() error {
 		err := d.serve(ctx, &ready, reg)
 		if err == nil {

@@ -28,7 +28,7 @@ func (r *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 // serveHealth begins to listen and gives the function that serves until ctx ends.
-func serveHealth(ctx context.Context, addr string, ready *readiness, reg *prometheus.Registry) (func() error, error) {
+func serveHealth(ctx context.Context, addr string, ready *readiness, reg *prometheus.Registry) (func(context.Context) error, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("health listener: %w", err)
@@ -38,7 +38,7 @@ func serveHealth(ctx context.Context, addr string, ready *readiness, reg *promet
 	mux.Handle("GET /readyz", ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
-	return func() error {
+	return func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() { _ = web.Close() })
 		defer stop()
 		if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

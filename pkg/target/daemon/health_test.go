@@ -46,7 +46,7 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- web() }()
+	go func() { done <- web(ctx) }()
 	for _, step := range []struct {
 		path string
 		code int
