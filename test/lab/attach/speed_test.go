@@ -163,7 +163,6 @@ func TestSpeedAllAtOnce(t *testing.T) {
 			w.adopted(w.wwids[lun], 4)
 		}
 	})))
-	w.settle()
 	each("detach", func(lun int) error { return a.Detach(ctx, w.wwids[lun]) })
 	for lun := range n {
 		w.gone(w.wwids[lun])
