@@ -98,7 +98,7 @@ func (a *Attacher) assemble(ctx context.Context, id string, disks []sysfs.Disk) 
 		if !errors.Is(err, multipath.ErrNotFound) {
 			return info, false, err
 		}
-		info, err = a.create(id, disks)
+		info, err = a.create(id, disks) //nolint:contextcheck // the adoption goes on when the call has returned
 		if !errors.Is(err, multipath.ErrExists) {
 			return info, true, err
 		}
@@ -265,7 +265,7 @@ func (a *Attacher) join(ctx context.Context, d sysfs.Disk) error {
 	info, err := a.dm.Settle(ctx, multipath.UUID(id))
 	if errors.Is(err, multipath.ErrNotFound) {
 		// The volume was detached meanwhile, and its disk is nobody's.
-		return errors.Join(ErrNotFound, a.forget(ctx, []sysfs.Disk{d}, "", nil))
+		return errors.Join(ErrNotFound, a.forget(ctx, []sysfs.Disk{d}))
 	}
 	if err != nil {
 		return err

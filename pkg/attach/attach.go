@@ -189,5 +189,5 @@ func (a *Attacher) forgetUnused(ctx context.Context, paths []path) error {
 			unused = append(unused, p.disk)
 		}
 	}
-	return a.forget(ctx, unused, "", nil)
+	return a.forget(ctx, unused)
 }

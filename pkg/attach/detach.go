@@ -79,7 +79,7 @@ func (a *Attacher) idForDetach(wwid string, disks []sysfs.Disk) (string, error) 
 func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) (gone bool, err error) {
 	uuid := multipath.UUID(id)
 	if id == "" {
-		return true, a.forget(ctx, disks, "", nil)
+		return true, a.forget(ctx, disks)
 	}
 	// Off the list first: multipathd may look at a disk between the map's end and the disk's, and would make a new map.
 	if err := a.cfg.Files(func() error { return a.cfg.WWIDs.Drop(ctx, id) }); err != nil {
@@ -250,8 +250,8 @@ func (a *Attacher) ourHosts() (map[int]sysfs.Session, error) {
 }
 
 // forget removes disks with no map above them.
-func (a *Attacher) forget(ctx context.Context, disks []sysfs.Disk, uuid string, seen <-chan struct{}) error {
-	return a.forgetPinned(ctx, disks, a.pin(disks), uuid, seen)
+func (a *Attacher) forget(ctx context.Context, disks []sysfs.Disk) error {
+	return a.forgetPinned(ctx, disks, a.pin(disks), "", nil)
 }
 
 // forgetPinned removes the disks at once, each as fast as its path allows, and keeps their names taken until udevd and

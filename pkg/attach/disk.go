@@ -171,7 +171,7 @@ func (a *Attacher) purge(ctx context.Context, d sysfs.Disk, wanted string) error
 	if claimed(filepath.Join(a.cfg.Dev, d.Name)) {
 		return fmt.Errorf("%w: %s still serves %s and is in use", ErrWWIDMismatch, d.Name, orNothing(d.WWID))
 	}
-	return a.forget(ctx, []sysfs.Disk{d}, "", nil)
+	return a.forget(ctx, []sysfs.Disk{d})
 }
 
 func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder, wanted string) error {

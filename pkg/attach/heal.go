@@ -79,6 +79,6 @@ func (a *Attacher) keepAdopted(ctx context.Context, info multipath.Info) error {
 	if err != nil {
 		return err
 	}
-	a.adopt(info, hold)
+	a.adopt(info, hold) //nolint:contextcheck // it goes on when the call has returned
 	return nil
 }

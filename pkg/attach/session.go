@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/portbind/portbind/pkg/binding"
@@ -106,7 +107,7 @@ func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
 			return s, err
 		}
 	}
-	made := a.logins.DoChan(fmt.Sprint(id, d.heal), func() (any, error) {
+	made := a.logins.DoChan(fmt.Sprint(id, d.heal), func() (any, error) { //nolint:contextcheck // others may wait for it, too
 		ctx, cancel := context.WithTimeout(a.life, loginTime)
 		defer cancel()
 		return a.makeSession(ctx, id, d)
@@ -193,12 +194,7 @@ func (a *Attacher) recorded(ctx context.Context, id iscsi.NodeID) bool {
 	if err != nil {
 		return false
 	}
-	for _, n := range nodes {
-		if n == id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(nodes, id)
 }
 
 // standing gives the session that exists: ErrNotFound when there is none, errDown when it does not work, errWrongNIC

@@ -68,7 +68,10 @@ func (u *udevd) receive() {
 	defer close(u.done)
 	buf := make([]byte, 64<<10)
 	for {
-		fds := []unix.PollFd{{Fd: int32(u.fd), Events: unix.POLLIN}, {Fd: int32(u.wake), Events: unix.POLLIN}}
+		fds := []unix.PollFd{
+			{Fd: int32(u.fd), Events: unix.POLLIN},   //nolint:gosec // descriptors are small
+			{Fd: int32(u.wake), Events: unix.POLLIN}, //nolint:gosec // descriptors are small
+		}
 		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}

@@ -17,8 +17,10 @@ func message(props ...string) []byte {
 }
 
 func TestRemovedDevice(t *testing.T) {
-	removed := []string{"ACTION=remove", "DEVPATH=/devices/platform/host2/session1/target2:0:0/2:0:0:1/block/sdb",
-		"SUBSYSTEM=block", "DEVNAME=/dev/sdb", "DEVTYPE=disk", "SEQNUM=1234"}
+	removed := []string{
+		"ACTION=remove", "DEVPATH=/devices/platform/host2/session1/target2:0:0/2:0:0:1/block/sdb",
+		"SUBSYSTEM=block", "DEVNAME=/dev/sdb", "DEVTYPE=disk", "SEQNUM=1234",
+	}
 	for _, c := range []struct {
 		name string
 		msg  []byte

@@ -44,7 +44,7 @@ func mounts(n multipath.Devno) []string {
 	var found []string
 	lines := bufio.NewScanner(f)
 	for lines.Scan() && len(found) < maxUsers {
-		// "36 35 98:0 /root /mnt rw ..." (proc(5))
+		// As in proc(5): ID, parent, device number, root, mount point, options.
 		w := strings.Fields(lines.Text())
 		if len(w) > 4 && w[2] == n.String() {
 			found = append(found, "mount "+w[4])

@@ -132,57 +132,57 @@ func verdict(answer string) error {
 // names are sent unquoted: what multipathd's parser would split or complete never gets there.
 var nameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}$`)
 
-func (c *Client) act(ctx context.Context, verb, object, name, tail string) error {
+func (c *Client) act(ctx context.Context, verb, object, name string) error {
 	if !nameRE.MatchString(name) {
 		return &Error{Op: verb + " " + object, On: fmt.Sprintf("%q", name), Err: ErrInput}
 	}
-	_, err := c.Do(ctx, strings.TrimSpace(strings.Join([]string{verb, object, name, tail}, " ")))
+	_, err := c.Do(ctx, verb+" "+object+" "+name)
 	return err
 }
 
 // AddMap makes multipathd adopt a map that exists in the kernel. A map that it knows already is no error.
 func (c *Client) AddMap(ctx context.Context, name string) error {
-	return c.act(ctx, "add", "map", name, "")
+	return c.act(ctx, "add", "map", name)
 }
 
 // DelMap makes multipathd remove a map that nothing holds open.
 func (c *Client) DelMap(ctx context.Context, name string) error {
-	return c.act(ctx, "del", "map", name, "")
+	return c.act(ctx, "del", "map", name)
 }
 
 // AddPath makes multipathd take the disk ("sdb") into its map. It refuses before udev has handled the disk.
 func (c *Client) AddPath(ctx context.Context, disk string) error {
-	return c.act(ctx, "add", "path", disk, "")
+	return c.act(ctx, "add", "path", disk)
 }
 
 // DelPath makes multipathd forget the disk and take it out of its map.
 func (c *Client) DelPath(ctx context.Context, disk string) error {
-	return c.act(ctx, "del", "path", disk, "")
+	return c.act(ctx, "del", "path", disk)
 }
 
 // FailPath makes the map avoid the disk until the checker, or ReinstatePath, brings it back.
 func (c *Client) FailPath(ctx context.Context, disk string) error {
-	return c.act(ctx, "fail", "path", disk, "")
+	return c.act(ctx, "fail", "path", disk)
 }
 
 // ReinstatePath makes the map use the disk again.
 func (c *Client) ReinstatePath(ctx context.Context, disk string) error {
-	return c.act(ctx, "reinstate", "path", disk, "")
+	return c.act(ctx, "reinstate", "path", disk)
 }
 
 // Resize makes the map as large as its first path is. Refused when multipathd knows that size already.
 func (c *Client) Resize(ctx context.Context, name string) error {
-	return c.act(ctx, "resize", "map", name, "")
+	return c.act(ctx, "resize", "map", name)
 }
 
 // DisableQueueing makes I/O of a map without paths fail, until RestoreQueueing.
 func (c *Client) DisableQueueing(ctx context.Context, name string) error {
-	return c.act(ctx, "disablequeueing", "map", name, "")
+	return c.act(ctx, "disablequeueing", "map", name)
 }
 
 // RestoreQueueing lets the map's no_path_retry rule again.
 func (c *Client) RestoreQueueing(ctx context.Context, name string) error {
-	return c.act(ctx, "restorequeueing", "map", name, "")
+	return c.act(ctx, "restorequeueing", "map", name)
 }
 
 // Reconfigure makes multipathd read its configuration again and change the maps that it concerns.

@@ -93,7 +93,7 @@ func (p Policy) WriteConfig(file string) (changed bool, err error) {
 
 func replaceFile(file string, data []byte) error {
 	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as multipath-tools make it
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	tmp, err := os.CreateTemp(dir, ".portbind-*")

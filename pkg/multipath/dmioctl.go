@@ -82,8 +82,8 @@ func encode(h head, payload []byte, room int) []byte {
 	words := make([]uint64, (size+7)/8) // aligned as the kernel's struct is
 	buf := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
 	ne := binary.NativeEndian
-	ne.PutUint32(buf[0:], 4) // interface version 4.0.0: understood by every kernel since 2.6
-	ne.PutUint32(buf[12:], uint32(len(buf)))
+	ne.PutUint32(buf[0:], 4)                 // interface version 4.0.0: understood by every kernel since 2.6
+	ne.PutUint32(buf[12:], uint32(len(buf))) //nolint:gosec // bigReply at most
 	ne.PutUint32(buf[16:], headSize)
 	ne.PutUint32(buf[20:], h.targetCount)
 	ne.PutUint32(buf[28:], h.flags)
@@ -99,7 +99,7 @@ func decode(buf []byte) head {
 	ne := binary.NativeEndian
 	return head{
 		targetCount: ne.Uint32(buf[20:]),
-		openCount:   int32(ne.Uint32(buf[24:])),
+		openCount:   int32(ne.Uint32(buf[24:])), //nolint:gosec // as the kernel declares it
 		flags:       ne.Uint32(buf[28:]),
 		eventNr:     ne.Uint32(buf[32:]),
 		dev:         ne.Uint64(buf[40:]),
@@ -122,7 +122,7 @@ func encodeTable(t target) []byte {
 	ne := binary.NativeEndian
 	ne.PutUint64(b[0:], t.start)
 	ne.PutUint64(b[8:], t.length)
-	ne.PutUint32(b[20:], uint32(size))
+	ne.PutUint32(b[20:], uint32(size)) //nolint:gosec // a few KiB
 	copy(b[24:39], t.kind)
 	copy(b[specSize:], t.params)
 	return b
@@ -192,5 +192,8 @@ func ioctl(fd, cmd uintptr, buf []byte) unix.Errno {
 
 // mknum splits the kernel's huge_encode_dev form.
 func mknum(dev uint64) Devno {
-	return Devno{Major: uint32(dev>>8) & 0xfff, Minor: uint32(dev&0xff) | uint32(dev>>12)&0xfff00}
+	return Devno{
+		Major: uint32(dev >> 8 & 0xfff),
+		Minor: uint32(dev&0xff | dev>>12&0xfff00), //nolint:gosec // masked
+	}
 }

@@ -35,7 +35,7 @@ func TestTables(t *testing.T) {
 
 func FuzzDecodeTable(f *testing.F) {
 	f.Add(encode(head{targetCount: 1}, encodeTable(target{length: 8, kind: "multipath", params: "0 0 0 0"}), 0), uint32(1))
-	f.Fuzz(func(t *testing.T, buf []byte, n uint32) {
+	f.Fuzz(func(_ *testing.T, buf []byte, n uint32) {
 		if len(buf) < headSize {
 			return
 		}

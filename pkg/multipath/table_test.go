@@ -75,5 +75,5 @@ func FuzzParseTable(f *testing.F) {
 
 func FuzzParseStatus(f *testing.F) {
 	f.Add("2 0 0 0 2 1 A 0 2 2 8:16 A 0 0 1 8:32 F 3 0 1 E 0 1 2 8:48 A 0 0 1 ")
-	f.Fuzz(func(t *testing.T, params string) { _, _ = parseStatus(params) })
+	f.Fuzz(func(_ *testing.T, params string) { _, _ = parseStatus(params) })
 }

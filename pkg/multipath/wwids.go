@@ -107,7 +107,7 @@ func dropped(text []byte, n int) int {
 
 // edit holds libmultipath's lock (file.c, lock_file) while change says what to write where; nil writes nothing.
 func (w WWIDs) edit(ctx context.Context, change func(text []byte) (patch []byte, at int64)) error {
-	if err := os.MkdirAll(filepath.Dir(w.File), 0o755); err != nil { //nolint:gosec // as the package makes it
+	if err := os.MkdirAll(filepath.Dir(w.File), 0o755); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(w.File, os.O_RDWR|os.O_CREATE, 0o600)
