@@ -29,7 +29,7 @@ func TestSanity(t *testing.T) {
 		cfg.Address = h.endpoint
 		cfg.TestVolumeAccessType = access
 		cfg.TestVolumeParameters = map[string]string{"interfaces": "san-a,san-b", "minPaths": "2"}
-		cfg.TestVolumeSize, cfg.TestVolumeExpandSize = gib, 2*gib
+		cfg.TestVolumeSize, cfg.TestVolumeExpandSize, cfg.TestNodeVolumeAttachLimit = gib, 2*gib, true
 		dir := t.TempDir()
 		cfg.TargetPath, cfg.StagingPath = filepath.Join(dir, "target"), filepath.Join(dir, "staging")
 		ginkgo.Describe(access, func() { sanity.GinkgoTest(&cfg) })

@@ -36,8 +36,9 @@ type Config struct {
 
 // Backend is the client. It dials at the first call and again whenever it must.
 type Backend struct {
-	conn   *grpc.ClientConn
-	client targetv1.TargetClient
+	conn    *grpc.ClientConn
+	client  targetv1.TargetClient
+	address *address
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -49,7 +50,8 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := dialOptions(creds)
+	known := &address{}
+	options := append(dialOptions(creds), grpc.WithStatsHandler(known))
 	if cfg.TLS.ServerName != "" {
 		// The name that the certificate must have is the host of the authority.
 		options = append(options, grpc.WithAuthority(cfg.TLS.ServerName))
@@ -58,7 +60,7 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("target at %s: %w", cfg.Endpoint, err)
 	}
-	return &Backend{conn: conn, client: targetv1.NewTargetClient(conn)}, nil
+	return &Backend{conn: conn, client: targetv1.NewTargetClient(conn), address: known}, nil
 }
 
 func dialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
@@ -78,8 +80,20 @@ func dialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 // Close ends the connection.
 func (b *Backend) Close() error { return b.conn.Close() }
 
-// Target gives the address and pools.
+// Target gives the address and pools, as the target said at the first call over the present connection.
 func (b *Backend) Target(ctx context.Context) (backend.Target, error) {
+	known, ok, epoch := b.address.get()
+	if ok {
+		return known, ctx.Err()
+	}
+	t, err := b.ask(ctx)
+	if err == nil {
+		b.address.put(t, epoch)
+	}
+	return t, err
+}
+
+func (b *Backend) ask(ctx context.Context) (backend.Target, error) {
 	info, err := b.client.GetInfo(ctx, &targetv1.GetInfoRequest{})
 	if err != nil {
 		return backend.Target{}, fromStatus(ctx, err)

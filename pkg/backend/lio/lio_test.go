@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,33 @@ func TestPublishSendsCHAP(t *testing.T) {
 	c := <-s.chap
 	if c.GetUser() != "u" || c.GetSecret() != "s" || c.GetTargetUser() != "tu" || c.GetTargetSecret() != "ts" {
 		t.Error("the credentials arrived changed")
+	}
+}
+
+func TestTargetIsAskedOncePerConnection(t *testing.T) {
+	t.Parallel()
+	ca, s := newAuthority(t, "ca"), newServer()
+	endpoint, stop := serveOn(t, s, ca.serverTLS(t, "target"), "127.0.0.1:0")
+	b := connect(t, endpoint, write(t, t.TempDir(), ca, ca))
+	for range 3 {
+		if target, err := b.Target(t.Context()); err != nil || len(target.Portals) != 2 {
+			t.Fatalf("%+v, %v", target, err)
+		}
+	}
+	if n := s.asked.Load(); n != 1 {
+		t.Errorf("asked %d times over one connection", n)
+	}
+	stop()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		_, err := b.Target(t.Context())
+		if errors.Is(err, backend.ErrUnavailable) {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("after the connection ended: %v, want an error that is %q", err, backend.ErrUnavailable)
+		}
+		runtime.Gosched()
 	}
 }
 

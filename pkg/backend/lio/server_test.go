@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -20,6 +21,8 @@ type server struct {
 
 	fake *fake.Backend
 	chap chan *targetv1.Chap
+	// asked counts GetInfo.
+	asked atomic.Int32
 }
 
 func newServer() *server {
@@ -48,6 +51,7 @@ func toStatus(err error) error {
 }
 
 func (s *server) GetInfo(ctx context.Context, _ *targetv1.GetInfoRequest) (*targetv1.GetInfoResponse, error) {
+	s.asked.Add(1)
 	target, err := s.fake.Target(ctx)
 	if err != nil {
 		return nil, toStatus(err)

@@ -43,7 +43,7 @@ var mayBeSkipped = map[string]string{
 	"VolumeHealth":               "volume health is not claimed",
 	"StorageHealth":              "storage health is not claimed",
 	"accessibility requirements": "topology is not claimed",
-	// 256 volumes; TestMaxVolumes of pkg/driver has the limit on the fake backend.
+	// It takes 256 volumes; TestSanity of pkg/driver has it, on the fake backend.
 	"node max attach limit": "csi-sanity leaves it out by default, for its length",
 }
 
@@ -88,7 +88,18 @@ func runSanity(t *testing.T, access string) {
 	for _, leak := range leaks(t, s) {
 		t.Errorf("a secret is in %s", leak)
 	}
-	s.Clean(t)
+	tidy(s)
+}
+
+// tidy waits until sessions that nobody uses are logged out and the target has let go of the node, and wants nothing left.
+func tidy(s *labenv.Stack) {
+	s.T.Helper()
+	s.Eventually(30*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
+	s.Eventually(time.Minute, "the target to forget the initiator", func() bool {
+		acls, err := filepath.Glob("/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/*")
+		return err == nil && len(acls) == 0
+	})
+	s.Clean(s.T)
 }
 
 func writeYAML(t *testing.T, path string, v any) {

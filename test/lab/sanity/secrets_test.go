@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,7 +49,7 @@ func TestNoSecrets(t *testing.T) {
 	for _, leak := range leaks(t, s) {
 		t.Errorf("a secret is in %s", leak)
 	}
-	s.Clean(t)
+	tidy(s)
 }
 
 // life gives all that the driver answered, by what it is.
@@ -87,10 +89,7 @@ func life(t *testing.T, s *labenv.Stack) map[string]string {
 
 // with changes one secret.
 func with(key, value string) map[string]string {
-	m := map[string]string{}
-	for k, v := range secrets {
-		m[k] = v
-	}
+	m := maps.Clone(secrets)
 	m[key] = value
 	return m
 }
@@ -178,48 +177,66 @@ func watchPrograms(t *testing.T) (stop func() []string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
+	w := &watcher{read: map[string]string{}, programs: map[string]bool{}, found: map[string]bool{}}
 	var wg sync.WaitGroup
-	found, rounds, seen := map[string]bool{}, 0, map[string]bool{}
+	rounds := 0
 	wg.Go(func() {
-		tick := time.NewTicker(5 * time.Millisecond)
+		tick := time.NewTicker(2 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
 			rounds++
-			inspect(seen, found)
+			w.look()
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
 			}
 		}
 	})
-	return func() (all []string) {
+	return func() []string {
 		cancel()
 		wg.Wait()
-		t.Logf("looked %d times, saw %d programs", rounds, len(seen))
-		if !seen["iscsiadm"] {
+		t.Logf("looked %d times, saw %d programs", rounds, len(w.programs))
+		if !w.programs["iscsiadm"] {
 			t.Error("iscsiadm was never seen: the search is too slow to find anything")
 		}
-		for what := range found {
-			all = append(all, what)
-		}
-		return all
+		return slices.Sorted(maps.Keys(w.found))
 	}
 }
 
-func inspect(seen, found map[string]bool) {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		raw, err := os.ReadFile(dir + "/cmdline")
-		if err != nil || len(raw) == 0 {
-			continue
+// watcher has what was seen of processes.
+type watcher struct {
+	// read holds the arguments of each process when it was looked at last: they change when it starts a program.
+	read            map[string]string
+	programs, found map[string]bool
+}
+
+func (w *watcher) look() {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return
+	}
+	defer func() { _ = proc.Close() }()
+	names, _ := proc.Readdirnames(-1)
+	for _, pid := range names {
+		if pid[0] >= '1' && pid[0] <= '9' {
+			w.lookAt(pid)
 		}
-		program, _, _ := bytes.Cut(raw, []byte{0})
-		seen[filepath.Base(string(program))] = true
-		environment, _ := os.ReadFile(dir + "/environ")
-		for what, text := range map[string][]byte{"arguments": raw, "environment": environment} {
-			if bytes.Contains(text, []byte(marker)) {
-				found[fmt.Sprintf("%s of %s", what, program)] = true
-			}
+	}
+}
+
+func (w *watcher) lookAt(pid string) {
+	raw, err := os.ReadFile("/proc/" + pid + "/cmdline")
+	before, known := w.read[pid]
+	if err != nil || known && before == string(raw) {
+		return
+	}
+	w.read[pid] = string(raw)
+	program, _, _ := strings.Cut(string(raw), "\x00")
+	w.programs[filepath.Base(program)] = true
+	environment, _ := os.ReadFile("/proc/" + pid + "/environ")
+	for what, text := range map[string]string{"arguments": string(raw), "environment": string(environment)} {
+		if strings.Contains(text, marker) {
+			w.found[fmt.Sprintf("%s of %s", what, program)] = true
 		}
 	}
 }
