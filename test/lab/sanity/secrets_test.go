@@ -58,7 +58,7 @@ func life(t *testing.T, s *labenv.Stack) map[string]string {
 	ctx, cancel := s.Context(5 * time.Minute)
 	defer cancel()
 	v := s.Create("secrets", 64<<20, labenv.MountExt4, nil)
-	said := map[string]string{"volume": v.Volume.String()}
+	said := map[string]string{"volume": v.String()}
 	refused := func(what string, m map[string]string, call func(context.Context) error) {
 		t.Helper()
 		v.Secrets = m
