@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	mount "k8s.io/mount-utils"
 )
 
 // Usage is the state of a file system. Inodes are 0 where it has no fixed number (btrfs).
@@ -45,12 +46,12 @@ func (f *FS) Broken(p Point, readOnly bool) error {
 		return fmt.Errorf("%w: the kernel has made %s read-only after an error", ErrDamaged, p.Path)
 	}
 	// stat(2) of the root: an xfs that shut down says EIO, statfs(2) does not.
-	var st unix.Stat_t
-	err := unix.Stat(p.Path, &st)
+	_, err := os.Stat(p.Path)
+	corrupted := mount.IsCorruptedMnt(err)
 	if err == nil {
 		_, err = f.Usage(p.Path)
 	}
-	if errors.Is(err, unix.EIO) || errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOTCONN) {
+	if corrupted || errors.Is(err, unix.EIO) {
 		return fmt.Errorf("%w: %s: %w", ErrDamaged, p.Path, err)
 	}
 	return err
