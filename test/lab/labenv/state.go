@@ -30,8 +30,11 @@ func Sessions() []Session {
 		s := Session{
 			ID: id, State: read(dir + "/state"), Iface: read(dir + "/ifacename"), Target: read(dir + "/targetname"),
 		}
-		if hosts := glob(dir + "/device/../iscsi_host/host*"); len(hosts) == 1 {
-			s.NIC = read(hosts[0] + "/netdev")
+		// The parent of a symlink's target: filepath would take ".." for the parent of the symlink.
+		if device, err := filepath.EvalSymlinks(dir + "/device"); err == nil {
+			if hosts := glob(filepath.Dir(device) + "/iscsi_host/host*"); len(hosts) == 1 {
+				s.NIC = read(hosts[0] + "/netdev")
+			}
 		}
 		for _, c := range glob(dir + "/device/connection*/iscsi_connection/connection*") {
 			s.Portal = net.JoinHostPort(read(c+"/persistent_address"), read(c+"/persistent_port"))
