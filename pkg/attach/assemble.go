@@ -114,6 +114,8 @@ func (a *Attacher) create(id string, disks []sysfs.Disk) (multipath.Info, error)
 	t := multipath.Table{
 		Sectors: uint64(disks[0].SizeBytes) / 512, //nolint:gosec // a size is positive
 		Queue:   a.cfg.Policy.Queues(), Groups: a.groups(disks),
+		// A write-protected LUN: the kernel refuses to open its disks for writing.
+		ReadOnly: slices.ContainsFunc(disks, func(d sysfs.Disk) bool { return d.ReadOnly }),
 	}
 	info, hold, err := a.dm.Create(id, t)
 	if errors.Is(err, multipath.ErrOpen) {

@@ -76,6 +76,7 @@ type Attacher struct {
 	idle     map[int]time.Time // since when a session has had no disk
 
 	written  map[iscsi.NodeID]iscsi.Node
+	drained  chan struct{} // closed when udevd has handled what happened before we listened
 	adopters chan struct{}
 	logins   singleflight.Group
 
@@ -99,11 +100,16 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 		adopting: map[string]*adoption{}, leaving: map[string]chan struct{}{},
 		written:  map[iscsi.NodeID]iscsi.Node{},
 		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, adopters: make(chan struct{}, adoptWidth),
+		drained: make(chan struct{}),
 	}
 	a.life, a.end = context.WithCancel(ctx)
 	if a.udev, err = newUdevd(); err != nil {
 		klog.FromContext(ctx).Info("No events from udevd, waiting by the clock instead", "reason", err.Error())
 	}
+	a.background(func(ctx context.Context) {
+		defer close(a.drained)
+		a.udev.drain(ctx, a.cfg.Files)
+	})
 	a.background(a.logoutIdle)
 	a.background(a.watchReturns)
 	return a, nil
@@ -186,6 +192,11 @@ func (a *Attacher) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: configure multipathd: %w", ErrNotReady, err)
 	}
+	select {
+	case <-a.drained:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	a.prepared = true
-	return a.udev.drain(ctx, a.cfg.Files)
+	return nil
 }

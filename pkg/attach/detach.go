@@ -81,10 +81,6 @@ func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) 
 	if id == "" {
 		return true, a.forget(ctx, disks)
 	}
-	// Off the list first: multipathd may look at a disk between the map's end and the disk's, and would make a new map.
-	if err := a.cfg.Files(func() error { return a.cfg.WWIDs.Drop(ctx, id) }); err != nil {
-		return false, err
-	}
 	info, err := a.dm.Find(uuid)
 	if err != nil && !errors.Is(err, multipath.ErrNotFound) {
 		return false, err
@@ -95,7 +91,7 @@ func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) 
 	}
 	times := newLaps()
 	pins := a.pin(disks)
-	if err := a.removeMap(ctx, uuid, openPatience); err != nil {
+	if err := a.removeListed(ctx, id); err != nil {
 		pins.release()
 		return false, err
 	}
@@ -110,6 +106,21 @@ func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) 
 		return true, nil
 	}
 	return false, err
+}
+
+// removeListed takes the volume off multipathd's list and removes the map. In that order: multipathd may look at a disk
+// between the map's end and the disk's, and would make a new map. A map that stays must stay on the list, or a
+// multipathd that starts anew gives it up.
+func (a *Attacher) removeListed(ctx context.Context, id string) error {
+	if err := a.cfg.Files(func() error { return a.cfg.WWIDs.Drop(ctx, id) }); err != nil {
+		return err
+	}
+	err := a.removeMap(ctx, multipath.UUID(id), openPatience)
+	if err == nil {
+		return nil
+	}
+	again := context.WithoutCancel(ctx)
+	return errors.Join(err, a.cfg.Files(func() error { return a.cfg.WWIDs.Add(again, id) }))
 }
 
 // removeMap removes a map that nobody uses: I/O that waits in it for a path fails first, so that nothing hangs. patience

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/portbind/portbind/pkg/multipath"
@@ -50,7 +51,7 @@ func (a *Attacher) heal(ctx context.Context, spec Spec) error {
 		return err
 	}
 	defer release()
-	errs := []error{a.keepAdopted(ctx, info)}
+	errs := []error{a.keepAdopted(ctx, info), a.keepListed(ctx, spec.WWID)}
 	pairs, err := a.matrix(spec)
 	if err != nil {
 		return errors.Join(append(errs, err)...)
@@ -60,6 +61,24 @@ func (a *Attacher) heal(ctx context.Context, spec Spec) error {
 		return errors.Join(append(errs, err)...)
 	}
 	return errors.Join(append(errs, a.healPairs(ctx, spec, lacking)...)...)
+}
+
+// keepListed keeps the volume on multipathd's list: without it a multipathd that starts anew gives the map up.
+func (a *Attacher) keepListed(ctx context.Context, wwid string) error {
+	unlock, ok := a.volumes.try(wwid)
+	if !ok {
+		return nil
+	}
+	defer unlock()
+	info, err := a.find(wwid)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	id := strings.TrimPrefix(info.UUID, multipath.UUID(""))
+	return a.cfg.Files(func() error { return a.cfg.WWIDs.Add(ctx, id) })
 }
 
 // keepAdopted makes multipathd take a map that it does not have: it was started anew without it, or we were killed

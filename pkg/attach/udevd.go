@@ -144,7 +144,7 @@ func (u *udevd) forget() {
 }
 
 // drain waits a little until udevd has nothing to do: what happened before we listened can then no longer come late.
-func (u *udevd) drain(ctx context.Context, files func(func() error) error) error {
+func (u *udevd) drain(ctx context.Context, files func(func() error) error) {
 	ctx, cancel := context.WithTimeout(ctx, drainPatience)
 	defer cancel()
 	for {
@@ -155,7 +155,7 @@ func (u *udevd) drain(ctx context.Context, files func(func() error) error) error
 			return nil
 		})
 		if err != nil || !busy || sleep(ctx, 10*time.Millisecond) != nil {
-			return err
+			return
 		}
 	}
 }

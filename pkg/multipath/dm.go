@@ -84,6 +84,9 @@ func (d *DM) create(name, uuid string) (Devno, error) {
 // load puts a table into the map's inactive slot; resume makes it live.
 func (d *DM) load(uuid string, t Table) error {
 	h := head{uuid: uuid, targetCount: 1}
+	if t.ReadOnly {
+		h.flags |= flagReadOnly
+	}
 	line := target{length: t.Sectors, kind: targetKind, params: t.params()}
 	_, _, err := d.do("load table", cmdTableLoad, h, encodeTable(line))
 	return err
@@ -110,12 +113,14 @@ func (d *DM) Message(uuid, text string) error {
 	return err
 }
 
-func (d *DM) targets(uuid string, flags uint32) ([]target, error) {
+// targets gives the live table, or its status, and the map's flags.
+func (d *DM) targets(uuid string, flags uint32) ([]target, uint32, error) {
 	h, buf, err := d.do("table", cmdTableStatus, head{uuid: uuid, flags: flags | flagNoFlush}, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return decodeTable(buf, h.targetCount)
+	ts, err := decodeTable(buf, h.targetCount)
+	return ts, h.flags, err
 }
 
 // Ready says whether the kernel has dm-multipath: ErrNoKernel when not.

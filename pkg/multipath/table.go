@@ -15,6 +15,8 @@ type Table struct {
 	Sectors uint64
 	// Queue says that I/O waits when no path is left, instead of failing.
 	Queue bool
+	// ReadOnly says that the paths cannot be written to.
+	ReadOnly bool
 	// Handler is the SCSI device handler ("alua"), empty for none.
 	Handler string
 	// Groups are the paths by group, best first.
@@ -168,7 +170,7 @@ func parseStatus(params string) ([]PathState, error) {
 
 // Table returns the map's live table; ErrNotFound without one.
 func (d *DM) Table(uuid string) (Table, error) {
-	ts, err := d.targets(uuid, flagStatusTable)
+	ts, got, err := d.targets(uuid, flagStatusTable)
 	if err != nil {
 		return Table{}, err
 	}
@@ -179,12 +181,13 @@ func (d *DM) Table(uuid string) (Table, error) {
 	if err != nil {
 		return Table{}, &Error{Op: "table", On: uuid, Err: err}
 	}
+	t.ReadOnly = got&flagReadOnly != 0
 	return t, nil
 }
 
 // PathStates returns the state of each path in the map's live table.
 func (d *DM) PathStates(uuid string) ([]PathState, error) {
-	ts, err := d.targets(uuid, 0)
+	ts, _, err := d.targets(uuid, 0)
 	if err != nil {
 		return nil, err
 	}
