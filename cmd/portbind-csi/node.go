@@ -41,22 +41,27 @@ func newNodeCommand() *cobra.Command {
 	return cmd
 }
 
-func runNode(ctx context.Context, flags serveFlags, name string) error {
-	raisePriority(ctx)
+func runNode(ctx context.Context, flags serveFlags, name string) (err error) {
 	cfg, err := driver.LoadNodeConfig(flags.config)
 	if err != nil {
 		return err
 	}
 	host := hostexec.New(hostexec.Options{})
+	options, err := nodeOptions(cfg, name, host)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, options.Records.Close()) }()
 	attacher, err := newAttacher(ctx, cfg, host)
 	if err != nil {
 		return err
 	}
 	defer attacher.Close()
-	node, err := newNode(cfg, name, attacher, host)
-	if err != nil {
-		return err
-	}
+	options.Attach = attacher
+	return serveNode(ctx, flags, driver.NewNode(options), attacher)
+}
+
+func serveNode(ctx context.Context, flags serveFlags, node *driver.Node, attacher *attach.Attacher) error {
 	registry := newRegistry()
 	if err := registry.Register(driver.NewNodeCollector(ctx, node)); err != nil {
 		return fmt.Errorf("register node metrics: %w", err)
@@ -97,22 +102,23 @@ func newAttacher(ctx context.Context, cfg driver.NodeConfig, host *hostexec.Loca
 	})
 }
 
-func newNode(cfg driver.NodeConfig, name string, attacher *attach.Attacher, host *hostexec.Local) (*driver.Node, error) {
+// nodeOptions are what the node service needs, but for the attacher.
+func nodeOptions(cfg driver.NodeConfig, name string, host *hostexec.Local) (driver.NodeOptions, error) {
 	initiator, err := initiatorName(cfg.InitiatorName, name, host)
 	if err != nil {
-		return nil, err
+		return driver.NodeOptions{}, err
 	}
 	bootID, err := os.ReadFile(bootIDFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the boot id: %w", err)
+		return driver.NodeOptions{}, fmt.Errorf("read the boot id: %w", err)
 	}
 	records, err := staging.Open(cfg.StateDir)
 	if err != nil {
-		return nil, fmt.Errorf("open the state directory: %w", err)
+		return driver.NodeOptions{}, fmt.Errorf("open the state directory: %w", err)
 	}
-	return driver.NewNode(driver.NodeOptions{
-		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), Attach: attacher, FS: fsmount.New(host), Records: records,
-	}), nil
+	return driver.NodeOptions{
+		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), FS: fsmount.New(host), Records: records,
+	}, nil
 }
 
 // initiatorName is what the configuration asks for: a name, the host's, or one made of the node's name.

@@ -77,6 +77,8 @@ type Attacher interface {
 	Inspect(ctx context.Context, wwid string) (attach.Device, error)
 	// FailIO ends the waiting of I/O for a device without any working path. With one it does nothing.
 	FailIO(ctx context.Context, wwid string) error
+	// VolumeAt gives the WWID of the device with these numbers, when it is one that Attach can have made.
+	VolumeAt(major, minor uint32) (wwid string, ok bool)
 	// Heal adds what the devices of these volumes lack.
 	Heal(ctx context.Context, specs []attach.Spec) error
 }

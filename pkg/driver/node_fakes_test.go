@@ -20,7 +20,7 @@ type host struct {
 	points   []fsmount.Point
 	// fail makes the operation of that name return an error.
 	fail map[string]error
-	mu sync.Mutex // for what a timer does
+	mu   sync.Mutex // for what a timer does
 	// log is what was done, in order.
 	log []string
 	// healed are the specs of the last Heal.
@@ -113,6 +113,15 @@ func (h *host) Resize(_ context.Context, wwid string) (attach.Device, error) {
 func (h *host) Heal(_ context.Context, specs []attach.Spec) error {
 	h.healed = specs
 	return h.did("heal")
+}
+
+func (h *host) VolumeAt(_, minor uint32) (string, bool) {
+	for wwid, l := range h.attached {
+		if l.minor == minor {
+			return wwid, true
+		}
+	}
+	return "", false
 }
 
 func (h *host) FailIO(_ context.Context, _ string) error { return h.did("failio") }

@@ -174,7 +174,7 @@ func TestNodeLife(t *testing.T) {
 			if n := r.count("format") + r.count("mount"); capability.GetMount() != nil && n != 2 {
 				t.Errorf("formatted and mounted %d times in all: %v", n, r.log)
 			}
-			if files, _ := filepath.Glob(filepath.Join(r.dir, "*", "*")); len(files) != 0 {
+			if files, _ := filepath.Glob(filepath.Join(r.dir, "*", "*.json")); len(files) != 0 {
 				t.Errorf("left over: %v", files)
 			}
 		})
@@ -206,7 +206,7 @@ func TestNodeStageInvalid(t *testing.T) {
 			if len(r.log) > 0 {
 				t.Errorf("touched: %v", r.log)
 			}
-			if files, _ := filepath.Glob(filepath.Join(r.dir, "*", "*")); len(files) != 0 {
+			if files, _ := filepath.Glob(filepath.Join(r.dir, "*", "*.json")); len(files) != 0 {
 				t.Errorf("written: %v", files)
 			}
 		})
@@ -532,9 +532,7 @@ func TestNodeUnstageWithoutRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.unstageIt(t, testID)
-	if len(r.points) != 0 {
-		t.Errorf("still mounted: %v", r.points)
-	}
+	r.clean(t)
 }
 
 func TestNodeUnstageCorruptRecord(t *testing.T) {
@@ -632,7 +630,7 @@ func TestNodeHeal(t *testing.T) {
 		t.Errorf("%v, %v", r.healed, err)
 	}
 	raw := ""
-	for _, file := range must(filepath.Glob(filepath.Join(r.dir, "*", "*"))) {
+	for _, file := range must(filepath.Glob(filepath.Join(r.dir, "*", "*.json"))) {
 		raw += string(must(os.ReadFile(file)))
 	}
 	if strings.Contains(raw, "0123456789abcdef") {

@@ -15,7 +15,7 @@ import (
 	"github.com/portbind/portbind/pkg/staging"
 )
 
-// NodeUnstageVolume undoes NodeStageVolume from the record alone. Without one there is at most a mount to take away.
+// NodeUnstageVolume undoes NodeStageVolume from the record alone. Without one, what is mounted says what to take away.
 func (n *Node) NodeUnstageVolume(
 	ctx context.Context, req *csi.NodeUnstageVolumeRequest,
 ) (*csi.NodeUnstageVolumeResponse, error) {
@@ -32,7 +32,7 @@ func (n *Node) NodeUnstageVolume(
 	}
 	switch {
 	case r == nil:
-		err = n.cfg.FS.Unmount(path)
+		err = n.unstageUnknown(ctx, path)
 	case r.StagingPath != path:
 		// Not staged at that path: OK by the specification. The record is of another one, which stays.
 		err = n.cfg.FS.Unmount(path)
@@ -61,6 +61,31 @@ func (n *Node) unstageChecked(ctx context.Context, r *staging.Record) error {
 		return fmt.Errorf("%w at %s", errPublished, strings.Join(still, ", "))
 	}
 	return n.unstage(ctx, r, unmountPatience)
+}
+
+// unstageUnknown undoes a stage whose record is lost. The device is known by what is mounted at the staging path.
+func (n *Node) unstageUnknown(ctx context.Context, path string) error {
+	points, err := n.cfg.FS.At(path)
+	if err != nil || len(points) == 0 {
+		return err
+	}
+	wwids := map[string]bool{}
+	for _, p := range points {
+		if major, minor, ok := p.Device(); ok {
+			if wwid, ok := n.cfg.Attach.VolumeAt(major, minor); ok {
+				wwids[wwid] = true
+			}
+		}
+	}
+	if err := n.cfg.FS.Unmount(path); err != nil {
+		return err
+	}
+	for wwid := range wwids {
+		if err := n.cfg.Attach.Detach(ctx, wwid); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unstage unmounts, detaches and, when nothing is left, forgets.

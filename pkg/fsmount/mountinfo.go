@@ -112,14 +112,20 @@ func realPath(path string) string {
 	return filepath.Join(dir, filepath.Base(path))
 }
 
-// Holds says whether the file system at p is that of the block device: by number, and for btrfs, which has
-// anonymous numbers, by the number of the device that it names as its source.
-func (p Point) Holds(major, minor uint32) bool {
+// Device gives the numbers of the block device below the file system; for btrfs, which has anonymous numbers, those of
+// the device that it names as its source. False when there is none (any more).
+func (p Point) Device() (major, minor uint32, ok bool) {
 	if p.FSType != Btrfs {
-		return p.Major == major && p.Minor == minor
+		return p.Major, p.Minor, p.Major != 0
 	}
-	m, n, err := deviceNumber(p.Source)
-	return err == nil && m == major && n == minor
+	major, minor, err := deviceNumber(p.Source)
+	return major, minor, err == nil
+}
+
+// Holds says whether the file system at p is that of the block device.
+func (p Point) Holds(major, minor uint32) bool {
+	m, n, ok := p.Device()
+	return ok && m == major && n == minor
 }
 
 // ReadOnly says whether nothing can be written through this mount, and SuperReadOnly whether nothing can be to

@@ -77,16 +77,13 @@ func gaveUp(p Point) bool {
 
 // deviceGone says whether the device below a mount was removed: the mount stays, and fails.
 func deviceGone(p Point) error {
-	major, minor := p.Major, p.Minor
-	if p.FSType == Btrfs {
-		var err error
-		if major, minor, err = deviceNumber(p.Source); err != nil {
-			return fmt.Errorf("%w: the device %s of %s is gone", ErrDamaged, p.Source, p.Path)
-		}
+	major, minor, ok := p.Device()
+	if ok {
+		_, err := os.Stat(fmt.Sprintf("/sys/dev/block/%d:%d", major, minor))
+		ok = !errors.Is(err, os.ErrNotExist)
 	}
-	path := fmt.Sprintf("/sys/dev/block/%d:%d", major, minor)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: the device %d:%d of %s is gone", ErrDamaged, major, minor, p.Path)
+	if !ok {
+		return fmt.Errorf("%w: the device of %s, %s, is gone", ErrDamaged, p.Path, p.Source)
 	}
 	return nil
 }

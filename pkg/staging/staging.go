@@ -24,6 +24,9 @@ import (
 // version of the files. A newer one is refused rather than misread.
 const version = 1
 
+// ErrLocked is a directory that another process works with.
+var ErrLocked = errors.New("state directory is in use by another process")
+
 // ErrCorrupt is a file that cannot be understood; it names the file. Nothing is done to the volume until a person
 // has looked.
 var ErrCorrupt = errors.New("record is not readable")
@@ -96,22 +99,39 @@ type Formatting struct {
 }
 
 // Store is a directory of records. Methods are safe for concurrent use on different volumes.
-type Store struct{ dir string }
+type Store struct {
+	dir  string
+	lock *os.File
+}
 
 const (
 	recordsDir = "volumes"
 	notesDir   = "notes"
 )
 
-// Open makes the directories as needed.
+// Open makes the directories as needed. One process at a time may have them open, until Close or its end: two that
+// stage one volume would not know of each other. ErrLocked otherwise.
 func Open(dir string) (*Store, error) {
 	for _, sub := range []string{recordsDir, notesDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, err
 		}
 	}
-	return &Store{dir: dir}, nil
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a file descriptor
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("%w: %s", ErrLocked, dir)
+		}
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &Store{dir: dir, lock: lock}, nil
 }
+
+// Close lets another process open the directory.
+func (s *Store) Close() error { return s.lock.Close() }
 
 // Record returns the record of a volume, nil when there is none.
 func (s *Store) Record(volumeID string) (*Record, error) {

@@ -34,6 +34,23 @@ func open(t *testing.T) (*Store, string) {
 	return s, dir
 }
 
+func TestOpenOnce(t *testing.T) {
+	s, dir := open(t)
+	if _, err := Open(dir); !errors.Is(err, ErrLocked) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestRecordRoundTrip(t *testing.T) {
 	s, dir := open(t)
 	want := example("t/p/a")
@@ -126,6 +143,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer s.Close()
 		if err := os.WriteFile(s.file(recordsDir, "a"), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
