@@ -15,12 +15,14 @@ import (
 )
 
 const (
-	// InitiatorAuto and InitiatorHost are the values of NodeConfig.InitiatorName that are no names.
+	// InitiatorAuto as NodeConfig.InitiatorName makes a name of the node's.
 	InitiatorAuto = "auto"
+	// InitiatorHost takes the host's name.
 	InitiatorHost = "host"
 
-	// TimersFast, the default, end a stall within 7 s. TimersTolerant take 16 s, for a network that pauses for seconds.
-	TimersFast     = "fast"
+	// TimersFast is the default: a stall ends within 7 s.
+	TimersFast = "fast"
+	// TimersTolerant takes 16 s, for a network that pauses for seconds.
 	TimersTolerant = "tolerant"
 
 	defaultStateDir = "/var/lib/portbind"

@@ -599,8 +599,10 @@ func TestNodeStats(t *testing.T) {
 		id, path string
 		want     codes.Code
 	}{
-		{"", testStaging, codes.InvalidArgument}, {testID, "", codes.InvalidArgument},
-		{testID, "/elsewhere", codes.NotFound}, {"none", testStaging, codes.NotFound},
+		{"", testStaging, codes.InvalidArgument},
+		{testID, "", codes.InvalidArgument},
+		{testID, "/elsewhere", codes.NotFound},
+		{"none", testStaging, codes.NotFound},
 	} {
 		if _, err := stats(tc.id, tc.path); code(err) != tc.want {
 			t.Errorf("%+v: got %v", tc, err)

@@ -134,10 +134,11 @@ func xfsChecksum(sector []byte) uint32 {
 
 // sized fills in the size, and refuses a superblock whose size cannot be.
 func (s Superblock) sized(blocks uint64) (Superblock, bool) {
-	const maxBytes = 1 << 62
-	if blocks == 0 || blocks > uint64(maxBytes/s.BlockSize) {
+	// Blocks are of at most 64 KiB.
+	const maxBlocks = 1 << 46
+	if blocks == 0 || blocks > maxBlocks {
 		return Superblock{}, false
 	}
-	s.SizeBytes = int64(blocks) * s.BlockSize //nolint:gosec // bounded above
+	s.SizeBytes = int64(blocks) * s.BlockSize
 	return s, true
 }

@@ -51,7 +51,7 @@ func setDirect(file *os.File) error {
 func alignedBuffer(n int) []byte {
 	b := make([]byte, n+ioAlign)
 	skip := 0
-	if over := int(uintptr(unsafe.Pointer(&b[0])) % ioAlign); over != 0 { //nolint:gosec // the address, for O_DIRECT
+	if over := int(uintptr(unsafe.Pointer(&b[0])) % ioAlign); over != 0 {
 		skip = ioAlign - over
 	}
 	return b[skip : skip+n : skip+n]
@@ -89,6 +89,6 @@ func readOnlyDevice(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ro, err := unix.IoctlGetInt(int(file.Fd()), unix.BLKROGET) //nolint:gosec // a file descriptor
+	ro, err := unix.IoctlGetInt(int(file.Fd()), unix.BLKROGET)
 	return ro != 0, errors.Join(err, file.Close())
 }

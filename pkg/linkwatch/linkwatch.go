@@ -43,7 +43,8 @@ func watch(ctx context.Context, changed func()) error {
 // drain lets the library's reader, which may wait to deliver one more change, see that its socket is closed.
 func drain[T any](updates <-chan T) {
 	go func() {
-		for range updates { //nolint:revive // until it is closed
+		for range updates {
+			continue
 		}
 	}()
 }

@@ -121,7 +121,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a file descriptor
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = fmt.Errorf("%w: %s", ErrLocked, dir)
 		}
@@ -138,7 +138,7 @@ func (s *Store) Record(volumeID string) (*Record, error) {
 	var r Record
 	ok, err := s.load(s.file(recordsDir, volumeID), &r)
 	if err != nil || !ok {
-		return nil, err //nolint:nilnil // no record is no error
+		return nil, err
 	}
 	return &r, r.check(volumeID)
 }

@@ -3,23 +3,20 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
-	"github.com/portbind/portbind/pkg/fsmount"
 	"github.com/portbind/portbind/test/lab/labenv"
 )
 
@@ -38,7 +35,24 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	return &rig{labenv.NewStack(t, labenv.StackOptions{}), t}
+	r := &rig{labenv.NewStack(t, labenv.StackOptions{}), t}
+	t.Cleanup(func() {
+		for _, m := range slices.Backward(labenv.Mounts()) {
+			if strings.HasPrefix(m, "/var/lib/kubelet") {
+				_ = unix.Unmount(m, unix.MNT_DETACH)
+			}
+		}
+	})
+	return r
+}
+
+// on is the same stack for a subtest, which leaves it as it found it.
+func (r *rig) on(t *testing.T) *rig {
+	env := *r.Env
+	env.T = t
+	stack := *r.Stack
+	stack.Env = &env
+	return &rig{&stack, t}
 }
 
 func (r *rig) ctx() context.Context {
@@ -135,9 +149,10 @@ func (r *rig) timed(what string, step func(context.Context) error) {
 // A volume's whole life of each kind: formatted, written, expanded online, taken down and up again with its content, on
 // all four paths, and nothing left in the end.
 func TestLife(t *testing.T) {
+	all := newRig(t)
 	for name, capability := range kinds {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := all.on(t)
 			v := r.Create("life-"+name, volumeSize, capability, nil)
 			r.timed("controller publish", v.ControllerPublish)
 			r.timed("first stage", v.Stage)
@@ -188,9 +203,10 @@ func (r *rig) expand(v *labenv.Volume, size int64) {
 
 // A volume, a larger clone of it and a volume from its snapshot are mounted on one node at the same time.
 func TestClones(t *testing.T) {
+	all := newRig(t)
 	for name, capability := range kinds {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := all.on(t)
 			source := r.Create("source-"+name, volumeSize, capability, nil)
 			source.Up()
 			r.check(put(source, "one"))
@@ -229,281 +245,4 @@ func TestClones(t *testing.T) {
 			r.end(source, restored, clone)
 		})
 	}
-}
-
-// The plugin is replaced, by a new process and after a SIGKILL, between stage and unstage: everything is undone.
-// (Scorecard, row 14.)
-func TestPluginReplaced(t *testing.T) {
-	r := newRig(t)
-	var all []*labenv.Volume
-	for name, capability := range kinds {
-		v := r.Create("replaced-"+name, volumeSize, capability, nil)
-		v.Up()
-		r.check(put(v, "kept"))
-		all = append(all, v)
-	}
-	r.Node.Restart()
-	for _, v := range all {
-		r.check(v.Stage(r.ctx()))
-		r.check(v.Publish(r.ctx()))
-		r.want(v, "kept")
-	}
-	r.Node.Restart()
-	r.end(all...)
-}
-
-// Ten identical calls at once have one effect; the rest succeed or are told ABORTED. (Row 15.)
-func TestTenStagesAtOnce(t *testing.T) {
-	r := newRig(t)
-	v := r.Create("ten", volumeSize, labenv.MountExt4, nil)
-	r.check(v.ControllerPublish(r.ctx()))
-	outcomes := make(chan error)
-	for range 10 {
-		go func() { outcomes <- v.Stage(r.ctx()) }()
-	}
-	ok := 0
-	for range 10 {
-		switch err := <-outcomes; status.Code(err) {
-		case codes.OK:
-			ok++
-		case codes.Aborted:
-		default:
-			t.Error(err)
-		}
-	}
-	mounts := 0
-	for _, m := range labenv.Mounts() {
-		if m == v.StagingPath {
-			mounts++
-		}
-	}
-	if ok == 0 || mounts != 1 || len(labenv.Maps()) != 1 {
-		t.Errorf("%d succeeded, %d mounts, maps %v", ok, mounts, labenv.Maps())
-	}
-	t.Logf("%d succeeded, %d were told ABORTED", ok, 10-ok)
-	r.check(v.Publish(r.ctx()))
-	r.end(v)
-}
-
-// A stage over a mount of another device, and over one whose device died, is noticed; nothing is stacked. (Row 18.)
-func TestStageOverStaleMount(t *testing.T) {
-	r := newRig(t)
-	v := r.Create("stale", volumeSize, labenv.MountExt4, nil)
-	r.check(v.ControllerPublish(r.ctx()))
-	r.check(os.MkdirAll(v.StagingPath, 0o750))
-	r.check(unix.Mount("tmpfs", v.StagingPath, "tmpfs", 0, ""))
-	r.check(v.Stage(r.ctx()))
-	r.onlyMount(v)
-	r.check(v.Publish(r.ctx()))
-	r.check(put(v, "kept"))
-	r.check(v.Unpublish(r.ctx()))
-
-	// The map fails below the file system, as with paths that are all gone for good.
-	sectors := strings.Fields(r.Run("dmsetup", "table", v.Map()))[1]
-	table := strings.TrimSpace(r.Run("dmsetup", "table", v.Map()))
-	r.reload(v.Map(), "0 "+sectors+" error")
-	_ = os.Mkdir(v.StagingPath+"/x", 0o755)
-	unix.Sync()
-	_ = os.Mkdir(v.StagingPath+"/y", 0o755)
-	r.reload(v.Map(), table)
-	if err := os.Mkdir(v.StagingPath+"/z", 0o755); err == nil {
-		t.Fatal("the file system did not notice; the test is wrong")
-	}
-	r.check(v.Stage(r.ctx()))
-	r.onlyMount(v)
-	r.check(v.Publish(r.ctx()))
-	r.want(v, "kept")
-	r.check(put(v, "more"))
-	r.end(v)
-}
-
-func (r *rig) reload(name, table string) {
-	r.t.Helper()
-	r.Run("dmsetup", "load", name, "--table", table)
-	r.Run("dmsetup", "suspend", "--nolockfs", "--noflush", name)
-	r.Run("dmsetup", "resume", name)
-}
-
-// onlyMount checks that the volume's device, and nothing else, is mounted at the staging path.
-func (r *rig) onlyMount(v *labenv.Volume) {
-	r.t.Helper()
-	points, err := fsmount.New(nil).At(v.StagingPath)
-	if err != nil || len(points) != 1 || points[0].Source != "/dev/mapper/"+v.Map() {
-		r.t.Errorf("%+v, %v", points, err)
-	}
-}
-
-// What is on the device and not ours is neither formatted nor mounted, and the failed stage leaves nothing behind.
-func TestForeignContentRefused(t *testing.T) {
-	r := newRig(t)
-	v := r.Create("foreign", volumeSize, labenv.Block, nil)
-	v.Up()
-	r.check(put(v, "somebody's data"))
-	r.check(v.Unpublish(r.ctx()))
-	r.check(v.Unstage(r.ctx()))
-	v.Cap = labenv.MountExt4
-	err := v.Stage(r.ctx())
-	t.Log(err)
-	if status.Code(err) != codes.FailedPrecondition {
-		t.Errorf("got %v", err)
-	}
-	r.nothingLeft()
-	v.Cap = labenv.Block
-	r.check(v.Stage(r.ctx()))
-	r.check(v.Publish(r.ctx()))
-	r.want(v, "somebody's data")
-	r.end(v)
-}
-
-// A LUN number that belongs to another volume by now: the WWID says so, and nothing is mounted. (Row 17.)
-func TestReusedLUNRefused(t *testing.T) {
-	r := newRig(t)
-	a := r.Create("lun-a", volumeSize, labenv.MountExt4, nil)
-	b := r.Create("lun-b", volumeSize, labenv.MountExt4, nil)
-	a.Up()
-	r.check(put(a, "of a"))
-	r.check(b.ControllerPublish(r.ctx()))
-	right := b.PublishContext
-	b.PublishContext = a.PublishContext
-	err := b.Stage(r.ctx())
-	t.Log(err)
-	if err == nil || status.Code(err) == codes.Internal {
-		t.Errorf("got %v", err)
-	}
-	r.want(a, "of a")
-	b.PublishContext = right
-	r.check(b.Stage(r.ctx()))
-	r.check(b.Publish(r.ctx()))
-	r.end(a, b)
-}
-
-// Publications as the specification's table has them, with real mounts.
-func TestPublishModes(t *testing.T) {
-	r := newRig(t)
-	for name, access := range map[string]*csi.VolumeCapability{"mount": labenv.MountExt4, "block": labenv.Block} {
-		for _, mode := range []csi.VolumeCapability_AccessMode_Mode{
-			csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER, csi.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER,
-		} {
-			capability := &csi.VolumeCapability{AccessType: access.GetAccessType(), AccessMode: &csi.VolumeCapability_AccessMode{Mode: mode}}
-			v := r.Create(fmt.Sprintf("modes-%s-%d", name, mode), volumeSize, capability, nil)
-			v.Up()
-			r.check(v.Publish(r.ctx()))
-			readOnly := v.PublishRequest()
-			readOnly.Readonly = true
-			if _, err := r.Node.Node.NodePublishVolume(r.ctx(), readOnly); status.Code(err) != codes.AlreadyExists {
-				t.Errorf("%s %v, the same target read-only: %v", name, mode, err)
-			}
-			second := v.PublishRequest()
-			second.TargetPath += "-2"
-			second.Readonly = true
-			_, err := r.Node.Node.NodePublishVolume(r.ctx(), second)
-			if mode == csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER {
-				if status.Code(err) != codes.FailedPrecondition {
-					t.Errorf("%s %v, a second target: %v", name, mode, err)
-				}
-			} else {
-				r.check(err)
-				r.check(put(v, "shared"))
-				if name == "mount" {
-					if err := os.WriteFile(second.TargetPath+"/x", nil, 0o600); !errors.Is(err, unix.EROFS) {
-						t.Errorf("write through the read-only target: %v", err)
-					}
-				}
-				_, err = r.Node.Node.NodeUnpublishVolume(r.ctx(), &csi.NodeUnpublishVolumeRequest{VolumeId: v.VolumeId, TargetPath: second.TargetPath})
-				r.check(err)
-			}
-			v.Down()
-		}
-	}
-	r.nothingLeft()
-}
-
-// Ext4 is not there to be formatted with: the error names the package, and the stage succeeds once it is.
-func TestMissingMkfs(t *testing.T) {
-	r := newRig(t)
-	v := r.Create("missing", volumeSize, labenv.MountXFS, nil)
-	r.check(v.ControllerPublish(r.ctx()))
-	const mkfs = "/usr/sbin/mkfs.xfs"
-	r.check(os.Rename(mkfs, mkfs+".away"))
-	t.Cleanup(func() { _ = os.Rename(mkfs+".away", mkfs) })
-	err := v.Stage(r.ctx())
-	t.Log(err)
-	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "install xfsprogs") {
-		t.Errorf("got %v", err)
-	}
-	r.nothingLeft()
-	r.check(os.Rename(mkfs+".away", mkfs))
-	r.check(v.Stage(r.ctx()))
-	r.check(v.Publish(r.ctx()))
-	r.end(v)
-}
-
-// The plugin is killed while mkfs runs; the next call finishes what it began.
-func TestKilledWhileFormatting(t *testing.T) {
-	r := newRig(t)
-	for i := range 3 {
-		v := r.Create(fmt.Sprintf("killed-%d", i), volumeSize, labenv.MountXFS, nil)
-		r.check(v.ControllerPublish(r.ctx()))
-		go func() { _ = v.Stage(r.ctx()) }()
-		r.Eventually(30*time.Second, "mkfs runs", func() bool { return running("mkfs.xfs") })
-		r.Node.Restart()
-		var err error
-		r.Eventually(30*time.Second, "stage succeeds", func() bool {
-			err = v.Stage(r.ctx())
-			return err == nil || status.Code(err) != codes.FailedPrecondition
-		})
-		r.check(err)
-		r.check(v.Publish(r.ctx()))
-		r.check(put(v, "well"))
-		if notes, _ := filepath.Glob(r.Node.StateDir + "/notes/*"); len(notes) > 0 {
-			t.Errorf("notes left: %v", notes)
-		}
-		v.Down()
-	}
-	r.nothingLeft()
-}
-
-// running says whether a program of that name runs.
-func running(name string) bool {
-	files, _ := filepath.Glob("/proc/[0-9]*/comm")
-	for _, f := range files {
-		if comm, err := os.ReadFile(f); err == nil && string(bytes.TrimSpace(comm)) == name {
-			return true
-		}
-	}
-	return false
-}
-
-// Fifty volumes, and the plugin's memory.
-func TestFiftyVolumes(t *testing.T) {
-	r := newRig(t)
-	const count = 50
-	var all []*labenv.Volume
-	for i := range count {
-		v := r.Create(fmt.Sprintf("many-%d", i), 16<<20, labenv.Block, nil)
-		r.check(v.ControllerPublish(r.ctx()))
-		all = append(all, v)
-	}
-	begin := time.Now()
-	for _, v := range all {
-		r.check(v.Stage(r.ctx()))
-		r.check(v.Publish(r.ctx()))
-	}
-	t.Logf("%d staged in %v; resident %d KiB", count, time.Since(begin).Round(time.Millisecond), rss(r.Node.PID()))
-	if kib := rss(r.Node.PID()); kib > 64<<10 {
-		t.Errorf("resident %d KiB, want at most 64 MiB", kib)
-	}
-	r.end(all...)
-}
-
-// rss is a process's resident memory in KiB.
-func rss(pid int) int {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return -1
-	}
-	_, rest, _ := strings.Cut(string(data), "VmRSS:")
-	var kib int
-	_, _ = fmt.Sscan(rest, &kib)
-	return kib
 }
