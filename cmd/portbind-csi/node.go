@@ -42,6 +42,7 @@ func newNodeCommand() *cobra.Command {
 }
 
 func runNode(ctx context.Context, flags serveFlags, name string) (err error) {
+	raisePriority(ctx)
 	cfg, err := driver.LoadNodeConfig(flags.config)
 	if err != nil {
 		return err
