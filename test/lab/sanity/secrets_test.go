@@ -177,7 +177,7 @@ func watchPrograms(t *testing.T) (stop func() []string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	w := &watcher{read: map[string]string{}, programs: map[string]bool{}, found: map[string]bool{}}
+	w := &watcher{looks: map[string]int{}, programs: map[string]bool{}, found: map[string]bool{}}
 	var wg sync.WaitGroup
 	rounds := 0
 	wg.Go(func() {
@@ -203,10 +203,13 @@ func watchPrograms(t *testing.T) (stop func() []string) {
 	}
 }
 
+const enoughLooks = 20
+
 // watcher has what was seen of processes.
 type watcher struct {
-	// read holds the arguments of each process when it was looked at last: they change when it starts a program.
-	read            map[string]string
+	// looks counts how often each process was looked at. Its arguments change when it starts a program, which it does
+	// soon or never: a few times are enough, and leave time for the new ones.
+	looks           map[string]int
 	programs, found map[string]bool
 }
 
@@ -225,12 +228,14 @@ func (w *watcher) look() {
 }
 
 func (w *watcher) lookAt(pid string) {
-	raw, err := os.ReadFile("/proc/" + pid + "/cmdline")
-	before, known := w.read[pid]
-	if err != nil || known && before == string(raw) {
+	if w.looks[pid] == enoughLooks {
 		return
 	}
-	w.read[pid] = string(raw)
+	w.looks[pid]++
+	raw, err := os.ReadFile("/proc/" + pid + "/cmdline")
+	if err != nil || len(raw) == 0 {
+		return
+	}
 	program, _, _ := strings.Cut(string(raw), "\x00")
 	w.programs[filepath.Base(program)] = true
 	environment, _ := os.ReadFile("/proc/" + pid + "/environ")
