@@ -22,6 +22,8 @@ const (
 	// openPatience is how long a map may be held open by programs that have no claim on it: udev's rules read each
 	// device that changed. In User-Mode Linux they take seconds.
 	openPatience = 10 * time.Second
+	// askToRemoveTime is what multipathd gets to remove a map.
+	askToRemoveTime = 200 * time.Millisecond
 	// removeTries bounds how often a map is removed that somebody makes anew.
 	removeTries = 5
 )
@@ -140,6 +142,7 @@ func (a *Attacher) removeMap(ctx context.Context, uuid string, patience time.Dur
 	if err := a.failIO(ctx, info); err != nil {
 		return err
 	}
+	a.askToRemove(ctx, info)
 	err = a.dm.RemoveUnused(ctx, uuid, patience)
 	if errors.Is(err, multipath.ErrOpen) {
 		return a.inUse(info)
@@ -148,6 +151,16 @@ func (a *Attacher) removeMap(ctx context.Context, uuid string, patience time.Dur
 		return err
 	}
 	return a.dm.DropLink(info)
+}
+
+// askToRemove lets multipathd remove the map, which then need not find out by itself. It is not waited for when it is
+// busy: it holds its one lock for as long as udev, or a path, takes, and answers "timeout" after 4 s.
+func (a *Attacher) askToRemove(ctx context.Context, info multipath.Info) {
+	ctx, cancel := context.WithTimeout(ctx, askToRemoveTime)
+	defer cancel()
+	if err := a.mpd.DelMap(ctx, info.Name); err != nil {
+		klog.FromContext(ctx).V(4).Info("multipathd did not remove a map", "map", info.Name, "reason", err.Error())
+	}
 }
 
 // FailIO makes I/O that waits for a path of the volume's map fail from now on, when no path works: an unmount would

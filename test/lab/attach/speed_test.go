@@ -122,14 +122,16 @@ func TestSpeed(t *testing.T) {
 	for i, name := range []string{"bare attach", "bare detach", "attach", "detach"} {
 		t.Logf("%-12s median %s of %v", name, ms(median(times[i])), times[i])
 	}
-	up, down := ratio(times[2], times[0]), ratio(times[3], times[1])
-	t.Logf("ratio: attach %.2f, detach %.2f", up, down)
+	t.Logf("ratio of medians: attach %.2f, detach %.2f", ratio(median, times[2], times[0]), ratio(median, times[3], times[1]))
+	// Whatever else the machine does only ever adds: the shortest times are compared.
+	up, down := ratio(slices.Min, times[2], times[0]), ratio(slices.Min, times[3], times[1])
+	t.Logf("ratio of the shortest: attach %.2f, detach %.2f", up, down)
 	if up > 1 || down > 1.5 {
 		t.Errorf("attach is %.2f of the bare sequence, want below 1; detach %.2f, want below 1.5", up, down)
 	}
 }
 
-func ratio(x, y []time.Duration) float64 { return float64(median(x)) / float64(median(y)) }
+func ratio(of func([]time.Duration) time.Duration, x, y []time.Duration) float64 { return float64(of(x)) / float64(of(y)) }
 
 // TestSpeedAllAtOnce attaches and detaches 50 volumes at once.
 func TestSpeedAllAtOnce(t *testing.T) {
