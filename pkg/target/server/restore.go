@@ -14,8 +14,12 @@ import (
 	"github.com/portbind/portbind/pkg/target/store"
 )
 
-// maintainEvery is how often Maintain looks at what is pending.
-const maintainEvery = 30 * time.Second
+const (
+	// retryEvery is how often exports are tried again that could not be restored.
+	retryEvery = 30 * time.Second
+	// releaseEvery is how often ACLs are looked for whose initiators have logged out; the kernel tells nobody.
+	releaseEvery = 5 * time.Second
+)
 
 // Restore makes the kernel match the database: after a reboot, and after a crash at any point. Initiators that are
 // served meanwhile notice nothing. The target is opened last. An export that cannot be restored does not keep the
@@ -149,14 +153,16 @@ func (s *Server) restoreOne(ctx context.Context, e store.Export, activated bool)
 
 // Maintain tries again what could not be restored, and removes ACLs whose initiators have logged out, until ctx ends.
 func (s *Server) Maintain(ctx context.Context) {
-	tick := time.NewTicker(maintainEvery)
-	defer tick.Stop()
+	retry, release := time.NewTicker(retryEvery), time.NewTicker(releaseEvery)
+	defer retry.Stop()
+	defer release.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-retry.C:
 			s.retryFailed(ctx)
+		case <-release.C:
 			s.releaseIdle(ctx)
 		}
 	}

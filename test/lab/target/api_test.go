@@ -86,6 +86,7 @@ func TestSnapshotsAndClones(t *testing.T) {
 	s.removeSnapshot("snap")
 	s.remove("large")
 	s.remove("same")
+	s.Eventually(maintained, "idle ACL goes with its session", func() bool { return len(s.state()) == 0 })
 	s.nothingLeft()
 }
 
