@@ -68,8 +68,10 @@ type Attacher struct {
 	// recording is held for reading from an iface record's writing to that of the node record which needs it.
 	recording sync.RWMutex
 
-	mu       sync.Mutex
+	setup    locks // one, for prepared
 	prepared bool
+
+	mu       sync.Mutex
 	adopting map[string]*adoption     // by dm uuid
 	leaving  map[string]chan struct{} // by dm uuid: removed, and udev and multipathd have not seen it yet
 	contacts map[iscsi.NodeID]contact
@@ -176,13 +178,16 @@ func (a *Attacher) Ready(ctx context.Context) error {
 
 // prepare runs once: before the first map, so that multipathd's reconfigure meets none of ours in the making.
 func (a *Attacher) prepare(ctx context.Context) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	unlock, err := a.setup.lock(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if a.prepared {
 		return nil
 	}
 	var changed bool
-	err := a.cfg.Files(func() (err error) {
+	err = a.cfg.Files(func() (err error) {
 		changed, err = a.cfg.Policy.WriteConfig(a.cfg.ConfigFile)
 		return err
 	})

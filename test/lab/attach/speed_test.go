@@ -131,7 +131,9 @@ func TestSpeed(t *testing.T) {
 	}
 }
 
-func ratio(of func([]time.Duration) time.Duration, x, y []time.Duration) float64 { return float64(of(x)) / float64(of(y)) }
+func ratio(of func([]time.Duration) time.Duration, x, y []time.Duration) float64 {
+	return float64(of(x)) / float64(of(y))
+}
 
 // TestSpeedAllAtOnce attaches and detaches 50 volumes at once.
 func TestSpeedAllAtOnce(t *testing.T) {
