@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/portbind/portbind/pkg/binding"
@@ -165,16 +164,27 @@ func (a *Attacher) records(ctx context.Context, d dial) error {
 	if err := a.cfg.ISCSI.EnsureIface(ctx, n.Iface); err != nil {
 		return err
 	}
-	if d.heal && a.recorded(ctx, n.ID()) {
-		return nil
+	if d.heal {
+		a.recall(&n)
 	}
-	if err := a.cfg.ISCSI.EnsureNode(ctx, n); err != nil {
+	if err := a.cfg.ISCSI.EnsureNode(ctx, n); err != nil || n.KeepCHAP {
 		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.written[n.ID()] = n
 	return nil
+}
+
+// recall gives a record the secrets that the attach had: of this process, or of one before it, from the record itself.
+func (a *Attacher) recall(n *iscsi.Node) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w, ok := a.written[n.ID()]; ok {
+		n.CHAP = w.CHAP
+		return
+	}
+	n.KeepCHAP = true
 }
 
 // isWritten says that this process has written these very records: what became of them since is for Heal to look at.
@@ -187,14 +197,6 @@ func (a *Attacher) isWritten(n iscsi.Node) bool {
 	}
 	w.CHAP, n.CHAP = nil, nil
 	return w == n
-}
-
-func (a *Attacher) recorded(ctx context.Context, id iscsi.NodeID) bool {
-	nodes, err := a.cfg.ISCSI.Nodes(ctx)
-	if err != nil {
-		return false
-	}
-	return slices.Contains(nodes, id)
 }
 
 // standing gives the session that exists: ErrNotFound when there is none, errDown when it does not work, errWrongNIC

@@ -70,6 +70,9 @@ func writeNode(root string, n Node, tuned []setting) error {
 	if len(existing) == 0 {
 		existing = []string{filepath.Join(target, portalDir(id.Portal, firstTag), IfaceName(id.Interface))}
 	}
+	if n.KeepCHAP {
+		n.CHAP = recordedCHAP(existing[0])
+	}
 	data, err := nodeRecord(n, settledTag(existing[0]), tuned)
 	if err != nil {
 		return err
@@ -83,6 +86,26 @@ func writeNode(root string, n Node, tuned []setting) error {
 		}
 	}
 	return errors.Join(removeUntagged(target, id), ensureFile(target, existing[0], data))
+}
+
+// recordedCHAP reads the secrets of a record; nil when it has none, or is not readable any more.
+func recordedCHAP(file string) *CHAP {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		if key, value, ok := strings.Cut(line, "="); ok {
+			values[strings.TrimSpace(key)] = strings.TrimSpace(value)
+		}
+	}
+	auth := func(key string) string { return values["node.session.auth."+key] }
+	c := CHAP{User: auth("username"), Secret: auth("password"), TargetUser: auth("username_in"), TargetSecret: auth("password_in")}
+	if c.User == "" || c.Secret == "" {
+		return nil
+	}
+	return &c
 }
 
 // settledTag is the tag that a login put into a record and its directory's name; unknownTag when they differ.

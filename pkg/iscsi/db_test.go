@@ -231,3 +231,41 @@ func TestEnsureNodeAfterAnUpdateByISCSIAdm(t *testing.T) {
 		t.Errorf("another's untagged record: %v", err)
 	}
 }
+
+// TestEnsureNodeKeepsSecrets repairs a record whose secrets the caller does not know.
+func TestEnsureNodeKeepsSecrets(t *testing.T) {
+	l := newLab(t, nil)
+	n := testNode()
+	n.CHAP = &CHAP{User: "u", Secret: "s3cret", TargetUser: "tu", TargetSecret: "ts3cret"}
+	if err := l.EnsureNode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(l.db, testRecord)
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.CHAP, n.KeepCHAP = nil, true
+	for name, spoil := range map[string]func(){
+		"same": func() {},
+		"wrong NIC": func() {
+			file(t, strings.Replace(string(want), "net_ifacename = eth2", "net_ifacename = eth0", 1), path)
+		},
+		"no NIC": func() { file(t, strings.Replace(string(want), "iface.net_ifacename = eth2\n", "", 1), path) },
+	} {
+		spoil()
+		if err := l.EnsureNode(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+	}
+	file(t, "\x00rubbish", path)
+	if err := l.EnsureNode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Contains(got, []byte("authmethod = None")) {
+		t.Errorf("rubbish: got %q, %v", got, err)
+	}
+}

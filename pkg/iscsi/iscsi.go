@@ -138,8 +138,10 @@ type Node struct {
 	Portal netip.AddrPort
 	Iface  Iface
 	// CHAP is nil when the target does not ask for it.
-	CHAP   *CHAP
-	Timers Timers
+	CHAP *CHAP
+	// KeepCHAP takes the secrets of the record that is there, if any, in the place of CHAP: for who does not know them.
+	KeepCHAP bool
+	Timers   Timers
 }
 
 // ID is what names the record.
