@@ -115,7 +115,11 @@ func unshape(e *labenv.Env) {
 func (s *share) measure(e *labenv.Env, what, where string) float64 {
 	e.T.Helper()
 	fio := e.Fio(where, labenv.FioOptions{RW: "write", BS: "128k", Size: "48M", Depth: 16, NoVerify: true})
-	time.Sleep(2 * time.Second) // laying out a file, filling the shapers' buckets
+	begin := sent(e)
+	waitFor(e.T, time.Minute, "fio to write at full speed", func() bool { // and the shapers' buckets to be used up
+		now := sent(e)
+		return now[0]+now[1]-begin[0]-begin[1] > 16*mib
+	})
 	const span = 8 * time.Second
 	before := sent(e)
 	time.Sleep(span)

@@ -6,6 +6,7 @@ package failover
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -120,8 +121,11 @@ func startLoad(v *volume) *load {
 	v.s.T.Helper()
 	l := &load{v: v, file: filepath.Join(v.TargetPath, "journal")}
 	l.journal = v.s.Writer(l.file)
-	l.fio = v.s.Fio(v.TargetPath, labenv.FioOptions{Rate: "8m"})
-	v.s.Eventually(30*time.Second, "writes to begin", func() bool { return l.journal.Result().Acked > 50 })
+	l.fio = v.s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
+	v.s.Eventually(time.Minute, "writes to begin", func() bool {
+		info, err := os.Stat(filepath.Join(v.TargetPath, "lab.0.0")) // fio's
+		return err == nil && info.Size() == 16*mib && l.journal.Result().Acked > 50
+	})
 	return l
 }
 
@@ -149,6 +153,9 @@ func (l *load) finish() time.Duration {
 	r := l.fio.Stop()
 	if r.Errors > 0 {
 		t.Errorf("fio saw %d errors:\n%s", r.Errors, r.Output)
+	}
+	if r.WrittenBytes == 0 || r.ReadBytes == 0 {
+		t.Error("fio did not get to write and verify anything")
 	}
 	j := l.journal.Stop(30 * time.Second)
 	if j.Err != nil {

@@ -99,7 +99,11 @@ func TestShare(t *testing.T) {
 func throughput(v *volume) (rate, firstNIC float64) {
 	v.s.T.Helper()
 	fio := v.s.Fio(v.TargetPath, labenv.FioOptions{RW: "write", BS: "128k", Size: "128M", Depth: 16, NoVerify: true})
-	time.Sleep(2 * time.Second) // laying out the file and filling the shapers' buckets
+	begin := sent(v.s)
+	v.s.Eventually(time.Minute, "fio to write at full speed", func() bool { // and the shapers' buckets to be used up
+		now := sent(v.s)
+		return now[0]+now[1]-begin[0]-begin[1] > 16*mib
+	})
 	before := sent(v.s)
 	time.Sleep(8 * time.Second)
 	after := sent(v.s)

@@ -26,10 +26,12 @@ func TestForeignRecords(t *testing.T) {
 	v := create(s, "records", nil)
 	must(t, v.ControllerPublish(ctx))
 	must(t, v.Stage(ctx))
+	records := saveRecords(t)
 	must(t, v.Unstage(ctx))
 	goneSessions(s)
 	for _, damage := range damages(s) {
 		t.Run("stage/"+damage.name, func(t *testing.T) {
+			records.restore(t) // as a node that lost its power leaves them
 			damage.do(t)
 			must(t, v.Stage(ctx))
 			v.waitPaths(20*time.Second, allPaths)
@@ -44,7 +46,9 @@ func TestForeignRecords(t *testing.T) {
 			// The path's session is closed by hand, so that it has to be made anew from the records.
 			closeSession(t, s)
 			damage.do(t)
-			took := v.waitPaths(90*time.Second, allPaths)
+			took := s.Eventually(90*time.Second, "the path to be made anew", func() bool {
+				return loggedIn() == allPaths && len(labenv.Disks()) == allPaths && v.active() == allPaths
+			})
 			t.Logf("healed after %v", took)
 			checkBinding(t, v)
 		})
@@ -76,11 +80,42 @@ func damages(s *labenv.Stack) []damage {
 	}
 }
 
+// recordFiles are our records by path.
+type recordFiles map[string][]byte
+
+func paths() []string {
+	ifaces, _ := filepath.Glob("/etc/iscsi/ifaces/pb-*")
+	nodes, _ := filepath.Glob("/etc/iscsi/nodes/*/*/pb-*")
+	return slices.Concat(ifaces, nodes)
+}
+
+func saveRecords(t *testing.T) recordFiles {
+	t.Helper()
+	files := recordFiles{}
+	for _, path := range paths() {
+		data, err := os.ReadFile(path)
+		must(t, err)
+		files[path] = data
+	}
+	if len(files) != allPaths+2 {
+		t.Fatalf("%d records: %v; wanted one per NIC and one per path", len(files), paths())
+	}
+	return files
+}
+
+func (r recordFiles) restore(t *testing.T) {
+	t.Helper()
+	for path, data := range r {
+		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		must(t, os.WriteFile(path, data, 0o600))
+	}
+}
+
 func remove(t *testing.T, pattern string) {
 	t.Helper()
 	files, _ := filepath.Glob(pattern)
 	if len(files) == 0 {
-		t.Logf("nothing there: %s", pattern)
+		t.Fatalf("nothing there: %s", pattern)
 	}
 	for _, f := range files {
 		must(t, os.RemoveAll(f))
@@ -90,10 +125,8 @@ func remove(t *testing.T, pattern string) {
 // edit replaces text in all iface and node records of ours.
 func edit(t *testing.T, from, to string) {
 	t.Helper()
-	ifaces, _ := filepath.Glob("/etc/iscsi/ifaces/pb-*")
-	nodes, _ := filepath.Glob("/etc/iscsi/nodes/*/*/pb-*")
 	edited := 0
-	for _, f := range slices.Concat(ifaces, nodes) {
+	for _, f := range paths() {
 		data, err := os.ReadFile(f)
 		must(t, err)
 		if !strings.Contains(string(data), from) {
@@ -103,7 +136,7 @@ func edit(t *testing.T, from, to string) {
 		must(t, os.WriteFile(f, []byte(strings.ReplaceAll(string(data), from, to)), 0o600))
 	}
 	if edited == 0 {
-		t.Logf("no record says %q", from)
+		t.Fatalf("no record says %q", from)
 	}
 }
 
