@@ -3,7 +3,6 @@
 package node
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -242,28 +241,53 @@ func (r *rig) missingMkfs(t *testing.T) {
 	r.end(v)
 }
 
-// The plugin is killed while mkfs runs; the next call finishes what it began.
+// slowMkfs takes the place of mkfs.xfs: it has written something and goes on for long, the first time.
+const slowMkfs = `#!/bin/sh
+for device; do :; done
+if mkdir /run/slow-mkfs; then
+	exec 3<>"$device"
+	printf begun | dd of="$device" bs=1 seek=524288 conv=notrunc,fsync status=none
+	echo $$ > /run/slow-mkfs/pid
+	exec sleep 1000
+fi
+exec /usr/sbin/mkfs.xfs.away "$@"
+`
+
+// The plugin is killed while mkfs runs. As long as that lives on, nothing is done; then the next call finishes what it
+// began.
 func (r *rig) killedWhileFormatting(t *testing.T) {
-	for i := range 3 {
-		v := r.Create(fmt.Sprintf("killed-%d", i), volumeSize, labenv.MountXFS, nil)
-		r.check(v.ControllerPublish(r.ctx()))
-		go func() { _ = v.Stage(r.ctx()) }()
-		r.Eventually(30*time.Second, "mkfs runs", func() bool { return running("mkfs.xfs") })
-		r.Node.Restart()
-		var err error
-		r.Eventually(30*time.Second, "stage succeeds", func() bool {
-			err = v.Stage(r.ctx())
-			return err == nil || status.Code(err) != codes.FailedPrecondition
-		})
-		r.check(err)
-		r.check(v.Publish(r.ctx()))
-		r.check(put(v, "well"))
-		if notes, _ := filepath.Glob(r.Node.StateDir + "/notes/*"); len(notes) > 0 {
-			t.Errorf("notes left: %v", notes)
-		}
-		v.Down()
+	const mkfs = "/usr/sbin/mkfs.xfs"
+	r.check(os.Rename(mkfs, mkfs+".away"))
+	t.Cleanup(func() { _ = os.Rename(mkfs+".away", mkfs) })
+	r.check(os.WriteFile(mkfs, []byte(slowMkfs), 0o755))
+	v := r.Create("killed", volumeSize, labenv.MountXFS, nil)
+	r.check(v.ControllerPublish(r.ctx()))
+	outcome := make(chan error, 1)
+	go func() { outcome <- v.Stage(r.ctx()) }()
+	var pid int
+	r.Eventually(time.Minute, "mkfs runs", func() bool {
+		text, err := os.ReadFile("/run/slow-mkfs/pid")
+		_, scanErr := fmt.Sscan(string(text), &pid)
+		return err == nil && scanErr == nil
+	})
+	r.Node.Restart()
+	t.Logf("the killed call: %v", <-outcome)
+	err := v.Stage(r.ctx())
+	t.Logf("while the old mkfs lives: %v", err)
+	if status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("got %v", err)
 	}
-	r.nothingLeft()
+	r.check(unix.Kill(pid, unix.SIGKILL))
+	r.Eventually(time.Minute, "stage succeeds", func() bool {
+		err := v.Stage(r.ctx())
+		return err == nil
+	})
+	r.check(v.Publish(r.ctx()))
+	r.check(put(v, "well"))
+	if notes, _ := filepath.Glob(r.Node.StateDir + "/notes/*"); len(notes) > 0 {
+		t.Errorf("notes left: %v", notes)
+	}
+	r.end(v)
 }
 
 // A record that is lost: what is mounted says what to take away.
@@ -280,15 +304,4 @@ func (r *rig) recordLost(t *testing.T) {
 	r.nothingLeft()
 	r.check(v.ControllerUnpublish(r.ctx()))
 	r.check(v.Delete(r.ctx()))
-}
-
-// running says whether a program of that name runs.
-func running(name string) bool {
-	files, _ := filepath.Glob("/proc/[0-9]*/comm")
-	for _, f := range files {
-		if comm, err := os.ReadFile(f); err == nil && string(bytes.TrimSpace(comm)) == name {
-			return true
-		}
-	}
-	return false
 }
