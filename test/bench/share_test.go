@@ -12,7 +12,7 @@ import (
 )
 
 // nicRate is what each NIC is shaped to: far below what the guest can do, so that the NICs are the limit.
-const nicRate = "80mbit"
+const nicRate = "40mbit"
 
 // TestShare writes at full speed over two NICs of the same rate, set up in each of the ways that hosts are.
 func TestShare(t *testing.T) {

@@ -73,7 +73,7 @@ func TestShare(t *testing.T) {
 	one.Up()
 	two := up(s, "two")
 	for _, nic := range s.Net.NICs {
-		s.Shape(nic, "80mbit")
+		s.Shape(nic, "40mbit")
 	}
 	rateOne, shareOne := throughput(one)
 	rateTwo, shareTwo := throughput(two)
