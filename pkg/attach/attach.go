@@ -59,11 +59,20 @@ func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
 	times.lap("paths")
 	dev, err := a.build(ctx, spec, paths, failed)
 	times.lap("map")
-	times.log(ctx, 2, "Attach", "wwid", dev.WWID, "paths", len(paths), "missing", len(failed))
+	times.log(ctx, 2, "Attach", "wwid", dev.WWID, "paths", len(paths), "missing", reasons(failed))
 	if err != nil && spec.WWID == "" {
 		err = errors.Join(err, a.forgetUnused(context.WithoutCancel(ctx), paths))
 	}
 	return dev, err
+}
+
+// reasons is for the log.
+func reasons(failed []*PairError) []string {
+	all := make([]string, len(failed))
+	for i, f := range failed {
+		all[i] = f.Error()
+	}
+	return all
 }
 
 // announce prepares the node for a volume whose WWID is known: what is left of its last time here has gone, and its

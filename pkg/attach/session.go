@@ -102,7 +102,9 @@ type dial struct {
 func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
 	id := nodeID(d.spec.Target, d.pair)
 	if !d.heal && a.isWritten(a.node(d)) {
-		if s, err := a.standing(ctx, id, d, d.have); !errors.Is(err, ErrNotFound) {
+		s, err := a.standing(ctx, id, d, d.have)
+		// One that is down may be in the middle of the login that another call began.
+		if !errors.Is(err, ErrNotFound) && !errors.Is(err, errDown) {
 			return s, err
 		}
 	}
