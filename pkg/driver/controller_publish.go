@@ -37,12 +37,17 @@ func (c *Controller) ControllerPublishVolume(
 
 // publisher is the backend of a volume; that of a static one knows the LUN from the volume attributes.
 func (c *Controller) publisher(id volume.ID, attributes map[string]string) (backend.Backend, error) {
-	if !id.IsStatic() {
+	if !id.IsStatic() && len(attributes) == 0 {
 		return c.backendOf(id)
 	}
+	// Of our own volumes the target knows more than the attributes say; they are checked so that the node will not have
+	// to refuse them.
 	vc, err := volume.ParseContext(id, attributes)
 	if err != nil {
 		return nil, err
+	}
+	if !id.IsStatic() {
+		return c.backendOf(id)
 	}
 	return static.Backend{LUN: *vc.LUN}, nil
 }

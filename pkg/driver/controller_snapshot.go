@@ -17,7 +17,7 @@ func (c *Controller) CreateSnapshot(ctx context.Context, req *csi.CreateSnapshot
 	if err != nil {
 		return nil, err
 	}
-	source, err := volume.ParseVolumeID(req.GetSourceVolumeId())
+	source, err := volume.ParseSourceVolumeID(req.GetSourceVolumeId())
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +117,11 @@ func (c *Controller) ListSnapshots(ctx context.Context, req *csi.ListSnapshotsRe
 }
 
 func (c *Controller) listOne(ctx context.Context, req *csi.ListSnapshotsRequest) (*csi.ListSnapshotsResponse, error) {
+	if source := req.GetSourceVolumeId(); source != "" {
+		if _, err := volume.ParseSourceVolumeID(source); err != nil && !errors.Is(err, volume.ErrForeign) {
+			return nil, err
+		}
+	}
 	s, err := c.snapshot(ctx, req.GetSnapshotId())
 	if errors.Is(err, volume.ErrForeign) || errors.Is(err, backend.ErrNotFound) {
 		return &csi.ListSnapshotsResponse{}, nil
@@ -135,7 +140,7 @@ func (c *Controller) sourceFilter(sourceID string) ([]Target, *backend.Key, erro
 	if sourceID == "" {
 		return c.targets, nil, nil
 	}
-	id, err := volume.ParseVolumeID(sourceID)
+	id, err := volume.ParseSourceVolumeID(sourceID)
 	if err != nil || id.IsStatic() {
 		return nil, nil, err
 	}

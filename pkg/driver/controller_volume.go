@@ -179,6 +179,11 @@ func (c *Controller) ControllerExpandVolume(
 	if err != nil {
 		return nil, err
 	}
+	if capability := req.GetVolumeCapability(); capability != nil {
+		if _, err := parseCapability(capability); err != nil {
+			return nil, err
+		}
+	}
 	capacity := req.GetCapacityRange()
 	if capacity.GetRequiredBytes() == 0 && capacity.GetLimitBytes() == 0 {
 		return nil, &volume.FieldError{Field: "capacity_range", Value: "a missing value", Allowed: "required_bytes or limit_bytes"}

@@ -55,14 +55,14 @@ func (n *Node) atPath(volumeID, path string) (*staging.Record, error) {
 	}
 	if !filepath.IsAbs(path) && checkPath("volume_path", "/"+path) == nil {
 		// Harmless, and not a path that anything was published at.
-		return nil, fmt.Errorf("%w: %s is not at %s", errUnknownVolume, volumeID, path)
+		return nil, fmt.Errorf("%w: %s is not at volume_path %.64q", errUnknownVolume, volumeID, path)
 	}
 	if err := checkPath("volume_path", path); err != nil {
 		return nil, err
 	}
 	clean := filepath.Clean(path)
 	if _, published := r.Published[clean]; !published && clean != r.StagingPath {
-		return nil, fmt.Errorf("%w: %s is not at %s", errUnknownVolume, volumeID, path)
+		return nil, fmt.Errorf("%w: %s is not at volume_path %.64q", errUnknownVolume, volumeID, path)
 	}
 	return r, nil
 }

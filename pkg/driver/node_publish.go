@@ -71,7 +71,7 @@ func (n *Node) publishRequest(req *csi.NodePublishVolumeRequest) (publication, e
 	if err != nil {
 		return publication{}, err
 	}
-	where, err := volume.ParseContext(id, req.GetVolumeContext())
+	where, err := parseContexts(id, req.GetVolumeContext(), req.GetPublishContext())
 	if err != nil {
 		return publication{}, err
 	}
@@ -86,6 +86,16 @@ func (n *Node) publishRequest(req *csi.NodePublishVolumeRequest) (publication, e
 		record: r, target: filepath.Clean(req.GetTargetPath()),
 		what: staging.Publication{ReadOnly: req.GetReadonly() || use.ReadOnly, Usage: use},
 	}, nil
+}
+
+// parseContexts reads the volume context, and checks the publish context of a controller that gives one.
+func parseContexts(id volume.ID, volumeContext, publishContext map[string]string) (volume.Context, error) {
+	if len(publishContext) > 0 {
+		if _, err := volume.ParsePublishContext(publishContext); err != nil {
+			return volume.Context{}, err
+		}
+	}
+	return volume.ParseContext(id, volumeContext)
 }
 
 // known returns the record of a volume.

@@ -26,7 +26,7 @@ func (n *Node) stageRequest(req *csi.NodeStageVolumeRequest) (*staging.Record, *
 	if err != nil {
 		return nil, nil, err
 	}
-	where, err := volume.ParseContext(id, req.GetVolumeContext())
+	where, err := parseContexts(id, req.GetVolumeContext(), req.GetPublishContext())
 	if err != nil {
 		return nil, nil, err
 	}

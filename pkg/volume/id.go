@@ -48,6 +48,9 @@ func (id ID) IsStatic() bool { return id.Target == StaticTarget }
 // does not exist. Anything else gives a plain *FieldError.
 func ParseVolumeID(s string) (ID, error) { return parseID("volume_id", s) }
 
+// ParseSourceVolumeID is ParseVolumeID for the source of a snapshot.
+func ParseSourceVolumeID(s string) (ID, error) { return parseID("source_volume_id", s) }
+
 // ParseSnapshotID reads a snapshot id, as ParseVolumeID; static volumes have no snapshots.
 func ParseSnapshotID(s string) (ID, error) {
 	id, err := parseID("snapshot_id", s)

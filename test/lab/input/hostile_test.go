@@ -5,6 +5,7 @@ package input
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,16 +152,14 @@ func curry[Req, Resp, Opt any](f func(context.Context, Req, ...Opt) (Resp, error
 	return func(ctx context.Context, r Req) (Resp, error) { return f(ctx, r) }
 }
 
-// harmless are fields whose every value is right: names are the CO's, and become another name when they must. Tokens
-// have a code of their own.
-func wanted(c call, field, kind string) []codes.Code {
-	switch {
-	case c.name == "CreateVolume" && field == "name":
-		return nil // TestNames
-	case c.name == "CreateSnapshot" && field == "name":
+// wanted are the codes that a field's refusal may have; none when every value is right: names are the CO's, and become
+// others when they must (TestNames). A path that is merely odd is one that nothing was published at.
+func wanted(field string) []codes.Code {
+	switch field {
+	case "name":
 		return nil
-	case strings.HasSuffix(field, "staging_target_path") && kind == "slash":
-		return []codes.Code{codes.InvalidArgument}
+	case "volume_path":
+		return []codes.Code{codes.InvalidArgument, codes.NotFound}
 	default:
 		return []codes.Code{codes.InvalidArgument}
 	}
@@ -168,19 +167,20 @@ func wanted(c call, field, kind string) []codes.Code {
 
 func try(t *testing.T, c call, field, kind string, req proto.Message) {
 	t.Helper()
-	want := wanted(c, field, kind)
+	want := wanted(field)
 	if want == nil || unused(c, field) {
 		return
 	}
 	err := c.do(within(t, 30*time.Second), req)
-	if code := status.Code(err); code != want[0] {
+	if code := status.Code(err); !slices.Contains(want, code) {
 		t.Errorf("%s with %s: got %v: %v; wanted %v", field, kind, code, err, want)
 		return
 	}
 	text := status.Convert(err).Message()
 	readable(t, text)
-	if name := last(field); !strings.Contains(text, name) || !strings.Contains(text, "allowed") {
-		t.Errorf("%s with %s: %q does not name %s and what is allowed", field, kind, text, name)
+	named := strings.Contains(text, last(field))
+	if !named || (status.Code(err) == codes.InvalidArgument && !strings.Contains(text, "allowed")) {
+		t.Errorf("%s with %s: %q does not name the field and what is allowed", field, kind, text)
 	}
 }
 

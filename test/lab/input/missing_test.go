@@ -25,14 +25,13 @@ func TestMissingParts(t *testing.T) {
 		remove func(t *testing.T) (restore func())
 		words  []string
 	}{
-		"iscsiadm":          {"ext4", hide("iscsiadm"), []string{"iscsiadm", "open-iscsi", "iscsi-initiator-utils"}},
-		"iscsid":            {"ext4", stopped(s.Initiator.ISCSID), []string{"iscsid", "open-iscsi"}},
-		"multipathd":        {"ext4", stopped(s.Initiator.Multipathd), []string{"multipathd", "multipath-tools"}},
-		"mkfs.ext4":         {"ext4", hide("mkfs.ext4"), []string{"mkfs.ext4", "e2fsprogs"}},
-		"mkfs.xfs":          {"xfs", hide("mkfs.xfs"), []string{"mkfs.xfs", "xfsprogs"}},
-		"module iscsi_tcp":  {"ext4", unloaded("iscsi_tcp"), []string{"iscsi_tcp"}},
-		"module multipath":  {"ext4", unloaded("dm_multipath"), []string{"dm_multipath"}},
-		"module of the xfs": {"xfs", unloaded("xfs"), []string{"xfs"}},
+		"iscsiadm":         {"ext4", hide("iscsiadm"), []string{"iscsiadm", "open-iscsi", "iscsi-initiator-utils"}},
+		"iscsid":           {"ext4", stopped(s.Initiator.ISCSID), []string{"iscsid", "open-iscsi"}},
+		"multipathd":       {"ext4", stopped(s.Initiator.Multipathd), []string{"multipathd", "multipath-tools"}},
+		"mkfs.ext4":        {"ext4", hide("mkfs.ext4"), []string{"mkfs.ext4", "e2fsprogs"}},
+		"mkfs.xfs":         {"xfs", hide("mkfs.xfs"), []string{"mkfs.xfs", "xfsprogs"}},
+		"module iscsi_tcp": {"ext4", unloaded("iscsi_tcp"), []string{"iscsi_tcp"}},
+		"module multipath": {"ext4", unloaded("dm_multipath"), []string{"dm-multipath"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			capability := withFlags()
