@@ -40,6 +40,8 @@ func newBare(e *labenv.Env, target string, lun int, id string) *bare {
 func (b *bare) attach(mountPoint string) *stopwatch {
 	b.e.T.Helper()
 	sessions := b.sessions()
+	// As an administrator does once for each LUN (multipath -a), where find_multipaths is strict; it is not measured.
+	check(b.e.T, multipath.HostWWIDs().Add(context.Background(), b.id))
 	w := newStopwatch()
 	b.scan(sessions)
 	w.lap("scan")
