@@ -98,7 +98,7 @@ func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) 
 		return false, err
 	}
 	times.lap("map")
-	if err := a.forgetPinned(ctx, disks, pins, uuid, seen); err != nil {
+	if err := a.forgetPinned(ctx, pins, uuid, seen); err != nil {
 		return false, err
 	}
 	times.lap("disks")
@@ -275,20 +275,20 @@ func (a *Attacher) ourHosts() (map[int]sysfs.Session, error) {
 
 // forget removes disks with no map above them.
 func (a *Attacher) forget(ctx context.Context, disks []sysfs.Disk) error {
-	return a.forgetPinned(ctx, disks, a.pin(disks), "", nil)
+	return a.forgetPinned(ctx, a.pin(disks), "", nil)
 }
 
 // forgetPinned removes the disks at once, each as fast as its path allows, and keeps their names taken until udevd and
 // multipathd have seen it (pins.go).
-func (a *Attacher) forgetPinned(ctx context.Context, disks []sysfs.Disk, pins *pins, uuid string, seen <-chan struct{}) error {
-	removed := make(chan error, len(disks))
+func (a *Attacher) forgetPinned(ctx context.Context, pins *pins, uuid string, seen <-chan struct{}) error {
+	removed := make(chan error, len(pins.there))
 	var all sync.WaitGroup
-	for _, d := range disks {
-		all.Go(func() { removed <- a.deleteDisk(d) })
+	for _, p := range pins.there {
+		all.Go(func() { removed <- a.deleteDisk(p) })
 	}
 	a.depart(pins, uuid, seen, &all)
 	var errs []error
-	for range disks {
+	for range pins.there {
 		select {
 		case err := <-removed:
 			errs = append(errs, err)
@@ -301,15 +301,29 @@ func (a *Attacher) forgetPinned(ctx context.Context, disks []sysfs.Disk, pins *p
 
 // deleteDisk removes one disk. The kernel flushes its write cache first, which on a path that is down takes as long as
 // the session's recovery timeout; the map above is gone, so such a disk has nothing left to flush and is set offline.
-func (a *Attacher) deleteDisk(d sysfs.Disk) error {
+func (a *Attacher) deleteDisk(p pinned) error {
+	if !p.held {
+		// The name may be another disk's by now.
+		there, down := a.condition(p.disk)
+		if !there {
+			return nil
+		}
+		p.down = down
+	}
+	if p.down {
+		// Refused in some states, and then not needed.
+		_ = os.WriteFile(filepath.Join(string(a.sys), "block", p.disk.Name, "device", "state"), []byte("offline"), 0)
+	}
+	return a.sys.DeleteDisk(p.disk.Name)
+}
+
+// condition says whether a disk is there still under its name, and whether its path is down.
+func (a *Attacher) condition(d sysfs.Disk) (there, down bool) {
 	device := filepath.Join(string(a.sys), "block", d.Name, "device")
 	to, err := os.Readlink(device)
 	if err != nil || filepath.Base(to) != d.HCTL.String() {
-		return nil //nolint:nilerr // gone, and perhaps another disk has its name
+		return false, false
 	}
-	if state, err := os.ReadFile(filepath.Join(device, "state")); err == nil && strings.TrimSpace(string(state)) != "running" {
-		// Refused in some states, and then not needed.
-		_ = os.WriteFile(filepath.Join(device, "state"), []byte("offline"), 0)
-	}
-	return a.sys.DeleteDisk(d.Name)
+	state, err := os.ReadFile(filepath.Join(device, "state"))
+	return true, err == nil && strings.TrimSpace(string(state)) != "running"
 }

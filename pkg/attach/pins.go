@@ -24,7 +24,14 @@ type pins struct {
 	mu    sync.Mutex
 	files []*os.File
 	disks []sysfs.Disk
+	there []pinned
 	seen  []<-chan struct{}
+}
+
+// pinned is a disk that was there, with its path down or not. When held, its name cannot become another disk's.
+type pinned struct {
+	disk       sysfs.Disk
+	down, held bool
 }
 
 // pin opens the disks, which reads nothing from them; it is to be called before the map is removed. A disk that cannot
@@ -33,20 +40,31 @@ func (a *Attacher) pin(disks []sysfs.Disk) *pins {
 	p := &pins{disks: disks}
 	for _, d := range disks {
 		p.seen = append(p.seen, a.udev.expectRemoval(d.Name))
-		f, err := os.OpenFile(filepath.Join(a.cfg.Dev, d.Name), os.O_RDONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			continue
+		held := p.open(filepath.Join(a.cfg.Dev, d.Name), d)
+		// All that can be read is read now: when the map goes, udev and multipathd become busy.
+		if there, down := a.condition(d); there {
+			p.there = append(p.there, pinned{disk: d, down: down, held: held})
 		}
-		var st unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &st) != nil || st.Rdev != unix.Mkdev(d.Major, d.Minor) {
-			_ = f.Close()
-			continue
-		}
-		p.files = append(p.files, f)
 	}
 	return p
 }
 
+// open keeps the disk open, if it is the one meant.
+func (p *pins) open(node string, d sysfs.Disk) bool {
+	f, err := os.OpenFile(node, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil || st.Rdev != unix.Mkdev(d.Major, d.Minor) {
+		_ = f.Close()
+		return false
+	}
+	p.files = append(p.files, f)
+	return true
+}
+
+// release lets the names go.
 func (p *pins) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
