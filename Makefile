@@ -15,6 +15,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 IMAGE ?= portbind-csi:$(VERSION)
 FUZZTIME ?= 10s
+comma := ,
 LAB_FLAGS := -tags lab -exec $(CURDIR)/hack/lab/run -count=1 -v
 
 .PHONY: help
@@ -62,7 +63,8 @@ fuzz: setup ## Each fuzz target for FUZZTIME=10s
 .PHONY: bench
 bench: build ## Benchmarks in the lab, against the bare sequence of commands in the same run
 	@hack/lab/setup
-	@LAB_TIMEOUT=60m go test $(LAB_FLAGS) -timeout 60m ./test/bench/...
+	@LAB_TIMEOUT=60m go test $(LAB_FLAGS) -p 1 -timeout 60m ./test/bench/...
+	@LAB_TIMEOUT=60m go test $(subst -tags lab,-tags lab$(comma)bench,$(LAB_FLAGS)) -timeout 60m -run Speed ./test/lab/attach
 
 .PHONY: lab
 lab: build ## A shell in a guest of the lab, or LAB_CMD='...' in it

@@ -123,8 +123,10 @@ func (v *volume) coldBare(by *bare, s *sides) {
 
 func publishPhases(t *testing.T, title string, s *sides) {
 	t.Helper()
-	tab := &table{Title: title, Header: []string{"", "phases, one after the other, medians"},
-		Note: "Portbind's are from its own log, of the same calls."}
+	tab := &table{
+		Title: title, Header: []string{"", "phases, one after the other, medians"},
+		Note: "Portbind's are from its own log, of the same calls.",
+	}
 	tab.add("Portbind", s.oursPhases.text())
 	tab.add("bare sequence", s.barePhases.text())
 	publish(t, tab)

@@ -121,7 +121,6 @@ func (s samples) median() time.Duration {
 }
 
 func (s samples) max() time.Duration { return slices.Max(s) }
-func (s samples) min() time.Duration { return slices.Min(s) }
 
 func ratio(ours, theirs time.Duration) float64 { return float64(ours) / float64(theirs) }
 

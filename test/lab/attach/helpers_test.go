@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 
@@ -198,3 +199,19 @@ func (w *world) gone(wwid string) {
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000) }
+
+func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
+
+func (w *world) mount(device, at string) {
+	w.t.Helper()
+	if err := unix.Mount(device, at, "ext4", 0, ""); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) unmount(at string) {
+	w.t.Helper()
+	if err := unix.Unmount(at, 0); err != nil {
+		w.t.Fatal(err)
+	}
+}

@@ -1,4 +1,4 @@
-//go:build lab
+//go:build lab && bench
 
 package attach
 
@@ -9,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/multipath"
@@ -69,22 +67,6 @@ func (b *bare) detach(mountAt string) {
 	}
 	all.Wait()
 }
-
-func (w *world) mount(device, at string) {
-	w.t.Helper()
-	if err := unix.Mount(device, at, "ext4", 0, ""); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) unmount(at string) {
-	w.t.Helper()
-	if err := unix.Unmount(at, 0); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
 
 func median(d []time.Duration) time.Duration {
 	s := slices.Sorted(slices.Values(d))

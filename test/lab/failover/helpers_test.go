@@ -6,7 +6,6 @@ package failover
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -122,9 +121,9 @@ func startLoad(v *volume) *load {
 	l := &load{v: v, file: filepath.Join(v.TargetPath, "journal")}
 	l.journal = v.s.Writer(l.file)
 	l.fio = v.s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
-	v.s.Eventually(time.Minute, "writes to begin", func() bool {
-		info, err := os.Stat(filepath.Join(v.TargetPath, "lab.0.0")) // fio's
-		return err == nil && info.Size() == 16*mib && l.journal.Result().Acked > 50
+	v.s.Eventually(time.Minute, "writes to begin, and to be verified", func() bool {
+		written, verified := l.fio.IO()
+		return written > 0 && verified > 0 && l.journal.Result().Acked > 50
 	})
 	return l
 }

@@ -62,12 +62,21 @@ func TestCreateRefusals(t *testing.T) {
 		"several writers of a file system": {func(r *csi.CreateVolumeRequest) {
 			r.VolumeCapabilities = labenv.Capabilities(manyWriters())
 		}, invalid, []string{"access_mode", "raw block"}},
-		"mutable parameters": {func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"iops": "1"} },
-			invalid, []string{"mutable_parameters"}},
-		"mount flag that moves": {func(r *csi.CreateVolumeRequest) { r.VolumeCapabilities = labenv.Capabilities(withFlags("bind")) },
-			invalid, []string{"mount_flags", "bind"}},
-		"source that is no snapshot": {func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = fromSnapshot("../x") },
-			invalid, []string{"snapshot_id"}},
+		"mutable parameters": {
+			func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"iops": "1"} },
+			invalid,
+			[]string{"mutable_parameters"},
+		},
+		"mount flag that moves": {
+			func(r *csi.CreateVolumeRequest) { r.VolumeCapabilities = labenv.Capabilities(withFlags("bind")) },
+			invalid,
+			[]string{"mount_flags", "bind"},
+		},
+		"source that is no snapshot": {
+			func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = fromSnapshot("../x") },
+			invalid,
+			[]string{"snapshot_id"},
+		},
 		"source that does not exist": {func(r *csi.CreateVolumeRequest) {
 			r.VolumeContentSource = fromSnapshot(s.Target.Name + "/" + s.Target.Pools[0].Name() + "/nothing")
 		}, codes.NotFound, nil},
@@ -187,8 +196,10 @@ func TestSecretRefusals(t *testing.T) {
 		"unicode":             {map[string]string{user: "u", pass: "hunter2hünter2"}, []string{pass}},
 		"name with a newline": {map[string]string{user: "u\nx", pass: "hunter2hunter2"}, []string{user}},
 		"unknown key":         {map[string]string{"password": "hunter2hunter2"}, []string{"password", user}},
-		"one secret for both": {map[string]string{user: "u", pass: "hunter2hunter2", user + "_in": "t", pass + "_in": "hunter2hunter2"},
-			[]string{pass + "_in", "another"}},
+		"one secret for both": {
+			map[string]string{user: "u", pass: "hunter2hunter2", user + "_in": "t", pass + "_in": "hunter2hunter2"},
+			[]string{pass + "_in", "another"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v.Secrets = c.secrets

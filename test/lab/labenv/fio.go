@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -83,6 +84,15 @@ func fioArgs(o FioOptions) []string {
 
 // Running tells whether fio is still at it; it ends by itself on an I/O error.
 func (f *Fio) Running() bool { return f.d.Running() }
+
+// IO returns how many bytes fio has written, and read back, so far (proc_pid_io(5)).
+func (f *Fio) IO() (written, verified uint64) {
+	for line := range strings.Lines(read(fmt.Sprintf("/proc/%d/io", f.d.PID()))) {
+		_, _ = fmt.Sscanf(line, "write_bytes: %d", &written)
+		_, _ = fmt.Sscanf(line, "read_bytes: %d", &verified)
+	}
+	return written, verified
+}
 
 // Stop ends fio and returns what it did. I/O that hangs fails the test after a minute.
 func (f *Fio) Stop() FioResult {
