@@ -47,16 +47,12 @@ func (a *Attacher) detach(ctx context.Context, wwid string) error {
 		return err
 	}
 	defer unlock()
-	disks, err := a.ourDisks(wwid)
-	if err != nil {
-		return err
-	}
-	id, err := a.idForDetach(wwid, disks)
+	id, err := a.idForDetach(wwid)
 	if err != nil {
 		return err
 	}
 	for range removeTries {
-		gone, err := a.takeDown(ctx, id, disks)
+		gone, err := a.takeDown(ctx, id, wwid)
 		if err != nil || gone {
 			return err
 		}
@@ -65,7 +61,7 @@ func (a *Attacher) detach(ctx context.Context, wwid string) error {
 }
 
 // idForDetach finds the map's name without multipathd; empty when there is no map, or it cannot be told.
-func (a *Attacher) idForDetach(wwid string, disks []sysfs.Disk) (string, error) {
+func (a *Attacher) idForDetach(wwid string) (string, error) {
 	if id, ok := multipath.ID(wwid); ok {
 		return id, nil
 	}
@@ -73,37 +69,29 @@ func (a *Attacher) idForDetach(wwid string, disks []sysfs.Disk) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	m, _ := a.mapAbove(append(all, disks...))
+	m, _ := a.mapAbove(all)
 	return strings.TrimPrefix(m.UUID, multipath.UUID("")), nil
 }
 
-// takeDown removes the map, then the disks; gone says that no map came back meanwhile.
-func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) (gone bool, err error) {
-	uuid := multipath.UUID(id)
-	if id == "" {
-		return true, a.forget(ctx, disks)
-	}
-	info, err := a.dm.Find(uuid)
-	if err != nil && !errors.Is(err, multipath.ErrNotFound) {
-		return false, err
-	}
-	var seen <-chan struct{}
-	if err == nil {
-		seen = a.udev.expectRemoval(fmt.Sprintf("dm-%d", info.Devno.Minor))
-	}
+// takeDown removes the map, then the disks; gone says that no map came back meanwhile. The map goes first and at once:
+// udev notices that it was closed after writing (an unmount, say) and would begin to look at it.
+func (a *Attacher) takeDown(ctx context.Context, id, wwid string) (gone bool, err error) {
 	times := newLaps()
-	pins := a.pin(disks)
-	if err := a.removeListed(ctx, id); err != nil {
-		pins.release()
+	seen, err := a.removeListed(ctx, id)
+	if err != nil {
 		return false, err
 	}
 	times.lap("map")
-	if err := a.forgetPinned(ctx, pins, uuid, seen); err != nil {
+	disks, err := a.ourDisks(wwid)
+	if err != nil {
+		return false, err
+	}
+	if err := a.forgetPinned(ctx, a.pin(disks), multipath.UUID(id), seen); err != nil {
 		return false, err
 	}
 	times.lap("disks")
-	times.log(ctx, 2, "Detach", "map", info.Name, "disks", len(disks))
-	_, err = a.dm.Find(uuid)
+	times.log(ctx, 2, "Detach", "map", id, "disks", len(disks))
+	_, err = a.dm.Find(multipath.UUID(id))
 	if errors.Is(err, multipath.ErrNotFound) {
 		return true, nil
 	}
@@ -112,17 +100,27 @@ func (a *Attacher) takeDown(ctx context.Context, id string, disks []sysfs.Disk) 
 
 // removeListed takes the volume off multipathd's list and removes the map. In that order: multipathd may look at a disk
 // between the map's end and the disk's, and would make a new map. A map that stays must stay on the list, or a
-// multipathd that starts anew gives it up.
-func (a *Attacher) removeListed(ctx context.Context, id string) error {
-	if err := a.cfg.Files(func() error { return a.cfg.WWIDs.Drop(ctx, id) }); err != nil {
-		return err
+// multipathd that starts anew gives it up. seen is closed when udevd has handled the removal; nil without a map.
+func (a *Attacher) removeListed(ctx context.Context, id string) (seen <-chan struct{}, err error) {
+	if id == "" {
+		return seen, nil
 	}
-	err := a.removeMap(ctx, multipath.UUID(id), openPatience)
+	if err := a.cfg.Files(func() error { return a.cfg.WWIDs.Drop(ctx, id) }); err != nil {
+		return nil, err
+	}
+	info, err := a.dm.Find(multipath.UUID(id))
+	if errors.Is(err, multipath.ErrNotFound) {
+		return seen, nil
+	}
 	if err == nil {
-		return nil
+		seen = a.udev.expectRemoval(fmt.Sprintf("dm-%d", info.Devno.Minor))
+		err = a.removeMap(ctx, info.UUID, openPatience)
+	}
+	if err == nil {
+		return seen, nil
 	}
 	again := context.WithoutCancel(ctx)
-	return errors.Join(err, a.cfg.Files(func() error { return a.cfg.WWIDs.Add(again, id) }))
+	return nil, errors.Join(err, a.cfg.Files(func() error { return a.cfg.WWIDs.Add(again, id) }))
 }
 
 // removeMap removes a map that nobody uses: I/O that waits in it for a path fails first, so that nothing hangs. patience
@@ -167,7 +165,7 @@ func (a *Attacher) askToRemove(ctx context.Context, info multipath.Info) {
 // wait with it, without an end. With a working path, or without a map, it does nothing. What an application wrote and
 // did not sync is lost then; it is for a volume that must go away.
 func (a *Attacher) FailIO(ctx context.Context, wwid string) error {
-	id, err := a.idForDetach(wwid, nil)
+	id, err := a.idForDetach(wwid)
 	if err != nil || id == "" {
 		return err
 	}

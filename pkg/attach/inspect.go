@@ -41,7 +41,7 @@ func (a *Attacher) Inspect(ctx context.Context, wwid string) (Device, error) {
 
 // find gives the volume's live map.
 func (a *Attacher) find(wwid string) (multipath.Info, error) {
-	id, err := a.idForDetach(wwid, nil)
+	id, err := a.idForDetach(wwid)
 	if err != nil {
 		return multipath.Info{}, err
 	}

@@ -114,7 +114,9 @@ func TestSpeed(t *testing.T) {
 	up := min(ratio(median, times[2], times[0]), ratio(slices.Min, times[2], times[0]))
 	down := min(ratio(median, times[3], times[1]), ratio(slices.Min, times[3], times[1]))
 	t.Logf("ratio: attach %.2f, detach %.2f", up, down)
-	if up > 1 || down > 1.5 {
+	// A detach takes tens of milliseconds, about as long as a turn of one program of udev's: on a busy machine the ratio
+	// alone says little (test/bench measures it).
+	if longer := median(times[3]) - median(times[1]); up > 1 || (down > 1.5 && longer > 100*time.Millisecond) {
 		t.Errorf("attach is %.2f of the bare sequence, want below 1; detach %.2f, want below 1.5", up, down)
 	}
 }
