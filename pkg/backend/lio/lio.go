@@ -63,6 +63,16 @@ func New(cfg Config) (*Backend, error) {
 	return &Backend{conn: conn, client: targetv1.NewTargetClient(conn), address: known}, nil
 }
 
+// retry repeats a call that met a connection whose other end has gone: a storage host that lost its power says nothing,
+// and the first call afterwards would find out at the caller's cost. Every call of the API may be repeated.
+const retry = `{"methodConfig": [{
+	"name": [{"service": "portbind.target.v1.Target"}],
+	"retryPolicy": {
+		"maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 3,
+		"retryableStatusCodes": ["UNAVAILABLE"]
+	}
+}]}`
+
 func dialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
@@ -72,6 +82,7 @@ func dialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithDefaultServiceConfig(retry),
 		// A storage host is never behind an HTTP proxy of the environment.
 		grpc.WithNoProxy(),
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 )
 
 // serveOn serves s with TLS and gives the endpoint and a way to stop it.
-func serveOn(t *testing.T, s *server, cfg *tls.Config, address string) (endpoint string, stop func()) {
+func serveOn(t *testing.T, s targetv1.TargetServer, cfg *tls.Config, address string) (endpoint string, stop func()) {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	if err != nil {
@@ -103,6 +104,31 @@ func TestTargetIsAskedOncePerConnection(t *testing.T) {
 			t.Fatalf("after the connection ended: %v, want an error that is %q", err, backend.ErrUnavailable)
 		}
 		runtime.Gosched()
+	}
+}
+
+// flaky fails as a connection does whose other end has gone.
+type flaky struct {
+	*server
+
+	failures atomic.Int32
+}
+
+func (f *flaky) GetInfo(ctx context.Context, req *targetv1.GetInfoRequest) (*targetv1.GetInfoResponse, error) {
+	if f.failures.Add(-1) >= 0 {
+		return nil, status.Error(codes.Unavailable, "connection reset by peer")
+	}
+	return f.server.GetInfo(ctx, req)
+}
+
+func TestCallsSurviveALostConnection(t *testing.T) {
+	t.Parallel()
+	ca, s := newAuthority(t, "ca"), &flaky{server: newServer()}
+	s.failures.Store(2)
+	endpoint, _ := serveOn(t, s, ca.serverTLS(t, "target"), "127.0.0.1:0")
+	b := connect(t, endpoint, write(t, t.TempDir(), ca, ca))
+	if _, err := b.Target(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
