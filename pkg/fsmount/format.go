@@ -113,7 +113,7 @@ func (f *FS) mayFormat(ctx context.Context, p Prepare) (resume bool, err error) 
 	if err != nil {
 		return false, opError("probe", p.Device, err)
 	}
-	defer func() { _ = file.Close() }()
+	defer func() { err = errors.Join(err, release(ctx, file)) }()
 	zero, err := blank(directFile{file}, size)
 	if err != nil {
 		return false, opError("probe", p.Device, err)

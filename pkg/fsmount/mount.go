@@ -34,7 +34,7 @@ func (f *FS) Mount(ctx context.Context, m Mount) error {
 	}
 	err = m.mount(data)
 	if errors.Is(err, unix.EEXIST) && m.Super.FSType == Btrfs {
-		if err := m.separate(); err != nil {
+		if err := m.separate(ctx); err != nil {
 			return opError("give the clone of a btrfs an identifier of its own:", m.Device, err)
 		}
 		err = m.mount(data)
@@ -75,7 +75,7 @@ func (m Mount) mount(data []string) error {
 }
 
 // separate makes a clone of a mounted btrfs mountable beside it.
-func (m Mount) separate() error {
+func (m Mount) separate(ctx context.Context) error {
 	fsid := cloneFsid(m.WWID)
 	if m.Super.UUID == fsid {
 		return fmt.Errorf("%w: the file system %s is mounted from another device", ErrInUse, fsid)
@@ -84,7 +84,7 @@ func (m Mount) separate() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(setBtrfsFsid(directFile{file}, size, fsid), file.Close())
+	return errors.Join(setBtrfsFsid(directFile{file}, size, fsid), release(ctx, file))
 }
 
 // explain says what mount(2)'s errors mean.
