@@ -40,12 +40,15 @@ func TestManyAtOnce(t *testing.T) {
 	b.quiet()
 	before := rss(t, b.Node.PID())
 
+	start := time.Now()
 	took, each := atOnce(volumes, func(v *volume) time.Duration { return v.call(v.Stage) })
 	for _, v := range volumes {
 		v.paths()
 	}
 	after := rss(t, b.Node.PID())
+	t.Logf("attached %d in %v, longest call %v", many, took, each.max())
 	b.quiet()
+	t.Logf("udevd and multipathd are done after %v", time.Since(start))
 	settled := rss(t, b.Node.PID())
 	down, eachDown := atOnce(volumes, func(v *volume) time.Duration { return v.call(v.Unstage) })
 	b.quiet()

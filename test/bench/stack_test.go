@@ -109,7 +109,7 @@ func quiet(e *labenv.Env) {
 	e.T.Helper()
 	mpd := multipath.NewClient()
 	// udevd's queue is empty without this file (udevadm settle looks at it, too); with many volumes it takes minutes.
-	waitFor(e.T, 10*time.Minute, "udevd and multipathd to be idle", func() bool {
+	waitFor(e.T, 20*time.Minute, "udevd and multipathd to be idle", func() bool {
 		busy, err := mpd.Busy(context.Background())
 		return err == nil && !busy && !exists("/run/udev/queue")
 	})
