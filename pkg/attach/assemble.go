@@ -117,7 +117,7 @@ func (a *Attacher) create(id string, disks []sysfs.Disk) (multipath.Info, error)
 		// A write-protected LUN: the kernel refuses to open its disks for writing.
 		ReadOnly: slices.ContainsFunc(disks, func(d sysfs.Disk) bool { return d.ReadOnly }),
 	}
-	info, hold, err := a.dm.Create(id, t)
+	info, hold, err := a.dm.Create(id, t, a.leavingMinors())
 	if errors.Is(err, multipath.ErrOpen) {
 		return info, fmt.Errorf("%w: %w", ErrForeign, err)
 	}

@@ -72,8 +72,8 @@ type Attacher struct {
 	prepared bool
 
 	mu       sync.Mutex
-	adopting map[string]*adoption     // by dm uuid
-	leaving  map[string]chan struct{} // by dm uuid: removed, and udev and multipathd have not seen it yet
+	adopting map[string]*adoption  // by dm uuid
+	leaving  map[string]*departure // by dm uuid
 	contacts map[iscsi.NodeID]contact
 	idle     map[int]time.Time // since when a session has had no disk
 
@@ -99,7 +99,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 	}
 	a := &Attacher{
 		cfg: cfg, sys: cfg.Sys, dm: multipath.NewDM(cfg.Dev), mpd: cfg.Multipathd, changes: changes,
-		adopting: map[string]*adoption{}, leaving: map[string]chan struct{}{},
+		adopting: map[string]*adoption{}, leaving: map[string]*departure{},
 		written:  map[iscsi.NodeID]iscsi.Node{},
 		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, adopters: make(chan struct{}, adoptWidth),
 		drained: make(chan struct{}),

@@ -77,16 +77,17 @@ func (a *Attacher) idForDetach(wwid string) (string, error) {
 // udev notices that it was closed after writing (an unmount, say) and would begin to look at it.
 func (a *Attacher) takeDown(ctx context.Context, id, wwid string) (gone bool, err error) {
 	times := newLaps()
-	seen, err := a.removeListed(ctx, id)
+	left, err := a.removeListed(ctx, id)
 	if err != nil {
 		return false, err
 	}
 	times.lap("map")
 	disks, err := a.ourDisks(wwid)
 	if err != nil {
+		a.gone(left)
 		return false, err
 	}
-	if err := a.forgetPinned(ctx, a.pin(disks), multipath.UUID(id), seen); err != nil {
+	if err := a.forgetPinned(ctx, a.pin(disks), left); err != nil {
 		return false, err
 	}
 	times.lap("disks")
@@ -100,48 +101,50 @@ func (a *Attacher) takeDown(ctx context.Context, id, wwid string) (gone bool, er
 
 // removeListed takes the volume off multipathd's list and removes the map. In that order: multipathd may look at a disk
 // between the map's end and the disk's, and would make a new map. A map that stays must stay on the list, or a
-// multipathd that starts anew gives it up. seen is closed when udevd has handled the removal; nil without a map.
-func (a *Attacher) removeListed(ctx context.Context, id string) (seen <-chan struct{}, err error) {
+// multipathd that starts anew gives it up. Without a map nothing leaves.
+func (a *Attacher) removeListed(ctx context.Context, id string) (left *departure, err error) {
 	if id == "" {
-		return seen, nil
+		return left, nil
 	}
 	if err := a.cfg.Files(func() error { return a.cfg.WWIDs.Drop(ctx, id) }); err != nil {
 		return nil, err
 	}
-	info, err := a.dm.Find(multipath.UUID(id))
-	if errors.Is(err, multipath.ErrNotFound) {
-		return seen, nil
-	}
+	left, err = a.removeMap(ctx, multipath.UUID(id), openPatience)
 	if err == nil {
-		seen = a.udev.expectRemoval(fmt.Sprintf("dm-%d", info.Devno.Minor))
-		err = a.removeMap(ctx, info.UUID, openPatience)
-	}
-	if err == nil {
-		return seen, nil
+		return left, nil
 	}
 	again := context.WithoutCancel(ctx)
 	return nil, errors.Join(err, a.cfg.Files(func() error { return a.cfg.WWIDs.Add(again, id) }))
 }
 
 // removeMap removes a map that nobody uses: I/O that waits in it for a path fails first, so that nothing hangs. patience
-// is how long programs may hold it open that have no claim on it.
-func (a *Attacher) removeMap(ctx context.Context, uuid string, patience time.Duration) error {
+// is how long programs may hold it open that have no claim on it. depart ends what is left, which is nil without a map.
+func (a *Attacher) removeMap(ctx context.Context, uuid string, patience time.Duration) (left *departure, err error) {
 	info, err := a.dm.Find(uuid)
 	if errors.Is(err, multipath.ErrNotFound) {
-		return nil
+		return left, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if used, err := a.dm.Claimed(info); err != nil || used {
-		return errors.Join(err, a.inUse(info))
+		return nil, errors.Join(err, a.inUse(info))
 	}
-	a.release(uuid)
+	left = a.leave(info)
+	if err := a.removeUnclaimed(ctx, info, patience); err != nil {
+		a.gone(left)
+		return nil, err
+	}
+	return left, nil
+}
+
+func (a *Attacher) removeUnclaimed(ctx context.Context, info multipath.Info, patience time.Duration) error {
+	a.release(info.UUID)
 	if err := a.failIO(ctx, info); err != nil {
 		return err
 	}
 	a.askToRemove(ctx, info)
-	err = a.dm.RemoveUnused(ctx, uuid, patience)
+	err := a.dm.RemoveUnused(ctx, info.UUID, patience)
 	if errors.Is(err, multipath.ErrOpen) {
 		return a.inUse(info)
 	}
@@ -273,18 +276,18 @@ func (a *Attacher) ourHosts() (map[int]sysfs.Session, error) {
 
 // forget removes disks with no map above them.
 func (a *Attacher) forget(ctx context.Context, disks []sysfs.Disk) error {
-	return a.forgetPinned(ctx, a.pin(disks), "", nil)
+	return a.forgetPinned(ctx, a.pin(disks), nil)
 }
 
 // forgetPinned removes the disks at once, each as fast as its path allows, and keeps their names taken until udevd and
 // multipathd have seen it (pins.go).
-func (a *Attacher) forgetPinned(ctx context.Context, pins *pins, uuid string, seen <-chan struct{}) error {
+func (a *Attacher) forgetPinned(ctx context.Context, pins *pins, left *departure) error {
 	removed := make(chan error, len(pins.there))
 	var all sync.WaitGroup
 	for _, p := range pins.there {
 		all.Go(func() { removed <- a.deleteDisk(p) })
 	}
-	a.depart(pins, uuid, seen, &all)
+	a.depart(pins, left, &all)
 	var errs []error
 	for range pins.there {
 		select {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/portbind/portbind/pkg/multipath"
@@ -197,10 +198,11 @@ func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder, wanted
 		return fmt.Errorf("%w: %s still serves %s, which a call works on", ErrWWIDMismatch, d.Name, wwid)
 	}
 	defer unlock()
-	err = a.removeMap(ctx, m.UUID, 0)
+	left, err := a.removeMap(ctx, m.UUID, 0)
 	if errors.Is(err, ErrInUse) {
 		return fmt.Errorf("%w: %s still serves %s, and %w", ErrWWIDMismatch, d.Name, wwid, err)
 	}
+	a.depart(&pins{}, left, &sync.WaitGroup{}) //nolint:contextcheck // it goes on when the call has returned
 	return err
 }
 

@@ -42,13 +42,13 @@ func (a *Attacher) lacking(spec Spec, pairs []binding.Pair) ([]binding.Pair, err
 // reconnecting, is no error.
 func (a *Attacher) healPairs(ctx context.Context, spec Spec, pairs []binding.Pair) []error {
 	var (
-		all  sync.WaitGroup
-		mu   sync.Mutex
-		errs []error
+		all      sync.WaitGroup
+		mu, turn sync.Mutex
+		errs     []error
 	)
 	for _, p := range pairs {
 		all.Go(func() {
-			err := a.healPair(ctx, spec, p)
+			err := a.healPair(ctx, spec, p, &turn)
 			if err == nil || errors.Is(err, iscsi.ErrTimeout) || errors.Is(err, iscsi.ErrUnreachable) || errors.Is(err, errDown) {
 				return
 			}
@@ -61,7 +61,9 @@ func (a *Attacher) healPairs(ctx context.Context, spec Spec, pairs []binding.Pai
 	return errs
 }
 
-func (a *Attacher) healPair(ctx context.Context, spec Spec, p binding.Pair) error {
+// healPair brings one pair's session up, and then its disk to the map; one pair at a time, since the volume's lock, which
+// is not waited for, is the same for all of them.
+func (a *Attacher) healPair(ctx context.Context, spec Spec, p binding.Pair, turn *sync.Mutex) error {
 	have, err := a.sys.Sessions()
 	if err != nil {
 		return err
@@ -70,6 +72,8 @@ func (a *Attacher) healPair(ctx context.Context, spec Spec, p binding.Pair) erro
 	if err != nil {
 		return err
 	}
+	turn.Lock()
+	defer turn.Unlock()
 	unlock, ok := a.volumes.try(spec.WWID)
 	if !ok {
 		return nil // an attach or detach works on it; the next heal looks again

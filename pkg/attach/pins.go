@@ -74,41 +74,30 @@ func (p *pins) release() {
 	p.files = nil
 }
 
-// depart lets go of the names, and of the map's uuid when it had one, once the removals were seen.
-func (a *Attacher) depart(p *pins, uuid string, seen <-chan struct{}, removals *sync.WaitGroup) {
-	if len(p.disks) == 0 && seen == nil {
+// depart lets go of the names, and of the map's uuid and number when there was one, once the removals were seen.
+func (a *Attacher) depart(p *pins, left *departure, removals *sync.WaitGroup) {
+	if len(p.disks) == 0 && left == nil {
 		return
-	}
-	gone := make(chan struct{})
-	if uuid != "" {
-		a.mu.Lock()
-		a.leaving[uuid] = gone
-		a.mu.Unlock()
 	}
 	a.background(func(ctx context.Context) {
 		defer p.release()
-		defer close(gone)
+		defer a.gone(left)
 		removals.Wait()
 		ctx, cancel := context.WithTimeout(ctx, unseenPatience)
 		defer cancel()
-		a.awaitSeen(ctx, p, seen)
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.leaving[uuid] == gone {
-			delete(a.leaving, uuid)
-		}
+		a.awaitSeen(ctx, p, left)
 	})
 }
 
 // awaitSeen returns when udevd has handled all removals and multipathd what udevd then told it.
-func (a *Attacher) awaitSeen(ctx context.Context, p *pins, seen <-chan struct{}) {
+func (a *Attacher) awaitSeen(ctx context.Context, p *pins, left *departure) {
 	if a.udev == nil {
 		_ = sleep(ctx, 5*time.Second)
 		return
 	}
 	all := p.seen
-	if seen != nil {
-		all = append(slices.Clone(all), seen)
+	if left != nil {
+		all = append(slices.Clone(all), left.seen)
 	}
 	for _, ch := range all {
 		select {
@@ -136,21 +125,4 @@ func (a *Attacher) multipathdBehind(ctx context.Context, disks []sysfs.Disk) boo
 	return slices.ContainsFunc(disks, func(d sysfs.Disk) bool {
 		return slices.ContainsFunc(known, func(k multipath.KnownPath) bool { return k.Disk == d.Name && k.HCTL == d.HCTL.String() })
 	})
-}
-
-// left waits until the last map of that uuid is forgotten everywhere: its removal, seen late, would otherwise hit the
-// next one, whose name is the same.
-func (a *Attacher) left(ctx context.Context, uuid string) error {
-	a.mu.Lock()
-	gone := a.leaving[uuid]
-	a.mu.Unlock()
-	if gone == nil {
-		return nil
-	}
-	select {
-	case <-gone:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

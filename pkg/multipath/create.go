@@ -14,14 +14,16 @@ const (
 	// halfMade is how long somebody else's map may be without a table before it counts as left behind: libdevmapper
 	// creates, loads and resumes without a pause.
 	halfMade = time.Second
+	// maxMinors is how many maps there can be (the kernel's MINORBITS).
+	maxMinors = 1 << 20
 )
 
 // Create makes the map of id over t's paths and returns it usable and held open: release the hold when multipathd has
 // adopted it, not before (see the package's comment). ErrExists when there is one; take it with Find then. When a
-// path is used by something else, ErrOpen.
-func (d *DM) Create(id string, t Table) (Info, *Hold, error) {
+// path is used by something else, ErrOpen. The map gets none of the minor numbers to avoid.
+func (d *DM) Create(id string, t Table, avoid []uint32) (Info, *Hold, error) {
 	uuid := UUID(id)
-	devno, err := d.create(id, uuid)
+	devno, err := d.createBeside(id, uuid, avoid)
 	if err != nil {
 		return Info{}, nil, err
 	}
@@ -39,6 +41,38 @@ func (d *DM) Create(id string, t Table) (Info, *Hold, error) {
 		return Info{}, nil, err
 	}
 	return info, hold, nil
+}
+
+// createBeside makes a map without a table under the lowest free number that is not to be avoided.
+func (d *DM) createBeside(name, uuid string, avoid []uint32) (Devno, error) {
+	if len(avoid) == 0 {
+		return d.create(name, uuid)
+	}
+	for minor := range uint32(maxMinors) {
+		if slices.Contains(avoid, minor) {
+			continue
+		}
+		devno, err := d.createAt(name, uuid, minor)
+		if !errors.Is(err, ErrExists) {
+			return devno, err
+		}
+		// The number is taken, or the name, or the uuid: the kernel says EBUSY of all three.
+		if taken, findErr := d.taken(name, uuid); findErr != nil || taken {
+			return devno, errors.Join(err, findErr)
+		}
+	}
+	return Devno{}, &Error{Op: "create", On: name, Err: errors.New("no number is free")}
+}
+
+// taken says whether a map of that name or uuid exists.
+func (d *DM) taken(name, uuid string) (bool, error) {
+	for _, h := range []head{{uuid: uuid}, {name: name}} {
+		_, _, err := d.do("status", cmdDevStatus, h, nil)
+		if !errors.Is(err, ErrNotFound) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // start opens the map between load and resume: the node is there from the first load on (since Linux 5.15, before

@@ -81,6 +81,12 @@ func (d *DM) create(name, uuid string) (Devno, error) {
 	return mknum(h.dev), err
 }
 
+// createAt does so under a minor number that the caller chose.
+func (d *DM) createAt(name, uuid string, minor uint32) (Devno, error) {
+	h, _, err := d.do("create", cmdDevCreate, head{name: name, uuid: uuid, flags: flagPersistentDev, dev: uint64(minor&0xff | minor&^0xff<<12)}, nil)
+	return mknum(h.dev), err
+}
+
 // load puts a table into the map's inactive slot; resume makes it live.
 func (d *DM) load(uuid string, t Table) error {
 	h := head{uuid: uuid, targetCount: 1}

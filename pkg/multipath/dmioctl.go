@@ -25,14 +25,15 @@ const (
 
 // Flags of struct dm_ioctl.
 const (
-	flagReadOnly    = 1 << 0
-	flagSuspend     = 1 << 1
-	flagStatusTable = 1 << 4
-	flagActive      = 1 << 5
-	flagInactive    = 1 << 6
-	flagBufferFull  = 1 << 8
-	flagSkipLockFS  = 1 << 10
-	flagNoFlush     = 1 << 11
+	flagReadOnly      = 1 << 0
+	flagSuspend       = 1 << 1
+	flagPersistentDev = 1 << 3
+	flagStatusTable   = 1 << 4
+	flagActive        = 1 << 5
+	flagInactive      = 1 << 6
+	flagBufferFull    = 1 << 8
+	flagSkipLockFS    = 1 << 10
+	flagNoFlush       = 1 << 11
 )
 
 // Flags for udev's rules, carried in the upper half of the event number and given back to them as DM_COOKIE

@@ -82,7 +82,22 @@ func (v *volume) active() int {
 
 func (v *volume) waitPaths(timeout time.Duration, want int) time.Duration {
 	v.s.T.Helper()
+	defer func() {
+		if v.s.T.Failed() {
+			v.s.T.Log(v.paths())
+		}
+	}()
 	return v.s.Eventually(timeout, fmt.Sprintf("%d active paths", want), func() bool { return v.active() == want })
+}
+
+// paths says what the kernel knows of the map and its paths.
+func (v *volume) paths() string {
+	dm, uuid := multipath.NewDM("/dev"), multipath.UUID(v.id)
+	info, err := dm.Find(uuid)
+	table, tableErr := dm.Table(uuid)
+	states, statesErr := dm.PathStates(uuid)
+	return fmt.Sprintf("map: %+v, %v\ntable: %+v, %v\npaths: %+v, %v\nsessions: %+v",
+		info, err, table, tableErr, states, statesErr, labenv.Sessions())
 }
 
 // down takes the volume away and checks that nothing is left of it, sessions included.
