@@ -28,26 +28,28 @@ const (
 func newNodeCommand() *cobra.Command {
 	var flags serveFlags
 	var name string
+	var host hostexec.Options
 	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Serve the CSI node service, and keep the sessions of this node whole",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runNode(cmd.Context(), flags, name)
+			return runNode(cmd.Context(), flags, name, hostexec.New(host))
 		},
 	}
 	flags.add(cmd, "/etc/portbind/node.yaml")
 	cmd.Flags().StringVar(&name, "node-name", "", "this node's name in the cluster")
+	cmd.Flags().BoolVar(&host.HostMountNamespace, "host-mounts", false,
+		"in a container with hostPID: use the programs and /etc of the host, not of the image")
 	return cmd
 }
 
-func runNode(ctx context.Context, flags serveFlags, name string) (err error) {
+func runNode(ctx context.Context, flags serveFlags, name string, host *hostexec.Local) (err error) {
 	raisePriority(ctx)
 	cfg, err := driver.LoadNodeConfig(flags.config)
 	if err != nil {
 		return err
 	}
-	host := hostexec.New(hostexec.Options{})
 	options, err := nodeOptions(cfg, name, host)
 	if err != nil {
 		return err
