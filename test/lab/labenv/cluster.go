@@ -156,7 +156,7 @@ func (g *Guest) open(argv []string) (*wire.Stream, error) {
 // WriteFile writes a file in the guest, mode 0600.
 func (g *Guest) WriteFile(path string, data []byte) {
 	g.c.T.Helper()
-	st, err := g.open([]string{"sh", "-c", `umask 077; mkdir -p "$(dirname "$0")"; cat > "$0"`, path})
+	st, err := g.open([]string{"sh", "-c", `umask 077; mkdir -p "$(dirname "$0")"; cat > "$0"; sync "$0" "$(dirname "$0")"`, path})
 	g.c.must(err)
 	g.c.must(st.Send(wire.Stdin, data))
 	g.c.must(st.Send(wire.EOF, nil))

@@ -33,7 +33,6 @@ func TestPowerFailure(t *testing.T) {
 	target.Run("vgcreate", "-q", "labvg", "/dev/disk/lab/0")
 	target.Run("lvcreate", "-q", "-an", "-L", "64M", "-n", "lv", "labvg")
 	target.WriteFile("/var/lib/portbind-targetd/note", []byte("kept"))
-	target.Run("sync", "/var/lib/portbind-targetd/note")
 	target.Kill()
 	target.Boot()
 	if out := target.Run("lvs", "--noheadings", "-o", "lv_name", "labvg"); strings.TrimSpace(out) != "lv" {
@@ -47,6 +46,7 @@ func TestPowerFailure(t *testing.T) {
 
 func TestWriter(t *testing.T) {
 	c := labenv.NewCluster(t)
+	t.Cleanup(c.Guest("target").Wipe)
 	w := c.Guest("target").Writer("/dev/disk/lab/0")
 	c.Eventually(10*time.Second, "a hundred writes", func() bool {
 		r, err := w.Result()
