@@ -1,0 +1,90 @@
+{{/*
+A sidecar of the controller: (dict "root" $ "name" "csi-attacher" "values" .Values.sidecars.attacher "port" 9812 "args" (list ...)
+"env" (list of fields of the pod)). All of them elect a leader and tell their health at the port.
+*/}}
+{{- define "portbind.controllerSidecar" -}}
+- name: {{ .name }}
+  image: {{ include "portbind.image" (dict "image" .values.image) }}
+  imagePullPolicy: {{ .values.image.pullPolicy }}
+  args:
+    - --csi-address=/csi/csi.sock
+    - --leader-election
+    - --leader-election-namespace={{ .root.Release.Namespace }}
+    - --feature-gates=ReleaseLeaderElectionOnExit=true
+    - --http-endpoint=:{{ .port }}
+    - --timeout={{ .values.timeout }}
+    - --retry-interval-max=1m
+    - --kube-api-qps={{ .values.kubeAPIQPS }}
+    - --kube-api-burst={{ .values.kubeAPIBurst }}
+    {{- range .args }}
+    - {{ . }}
+    {{- end }}
+    - --v={{ .root.Values.sidecars.logLevel }}
+    {{- with .values.extraArgs }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .env }}
+  env:
+    {{- range $name, $path := . }}
+    - { name: {{ $name }}, valueFrom: { fieldRef: { fieldPath: {{ $path }} } } }
+    {{- end }}
+  {{- end }}
+  ports:
+    - { name: {{ .name | trimPrefix "csi-" }}, containerPort: {{ .port }}, protocol: TCP }
+  livenessProbe:
+    httpGet: { path: /healthz/leader-election, port: {{ .port }} }
+    initialDelaySeconds: 10
+    periodSeconds: 20
+    timeoutSeconds: 10
+    failureThreshold: 3
+  securityContext:
+    {{- include "portbind.restricted" .root | nindent 4 }}
+  volumeMounts:
+    - { name: socket, mountPath: /csi }
+    {{- include "portbind.tokenMount" .root | nindent 4 }}
+  resources:
+    {{- toYaml .values.resources | nindent 4 }}
+{{- end }}
+
+{{/* Tells kubelet over HTTP what the plugin says to Probe: (dict "root" $ "endpoint" ":9808"). */}}
+{{- define "portbind.livenessProbe" -}}
+{{- $v := .root.Values.sidecars.livenessProbe -}}
+- name: liveness-probe
+  image: {{ include "portbind.image" (dict "image" $v.image) }}
+  imagePullPolicy: {{ $v.image.pullPolicy }}
+  args:
+    - --csi-address=/csi/csi.sock
+    - --http-endpoint={{ .endpoint }}
+    - --probe-timeout={{ $v.timeout }}
+    - --v={{ .root.Values.sidecars.logLevel }}
+    {{- with $v.extraArgs }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  securityContext:
+    {{- include "portbind.restricted" .root | nindent 4 }}
+    {{- with .seLinuxType }}
+    seLinuxOptions: { type: {{ . }} }
+    {{- end }}
+  volumeMounts:
+    - { name: socket, mountPath: /csi }
+  resources:
+    {{- toYaml $v.resources | nindent 4 }}
+{{- end }}
+
+{{/*
+Probes of a plugin: ready as soon as it can work; restarted when it has not been able to for three minutes, which is soon enough for
+a process that hangs and rare enough for a node that lacks a program. (dict "get" "the httpGet's fields")
+*/}}
+{{- define "portbind.probes" -}}
+readinessProbe:
+  httpGet: {{ .get }}
+  periodSeconds: 10
+  timeoutSeconds: 10
+  failureThreshold: 3
+livenessProbe:
+  httpGet: {{ .get }}
+  initialDelaySeconds: 30
+  periodSeconds: 30
+  timeoutSeconds: 10
+  failureThreshold: 6
+{{- end }}
