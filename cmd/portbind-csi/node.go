@@ -97,12 +97,17 @@ func newAttacher(ctx context.Context, cfg driver.NodeConfig, host *hostexec.Loca
 	}
 	return attach.New(ctx, attach.Config{
 		ISCSI: iscsi.New(iscsi.Options{Host: host}),
-		Interfaces: func() (binding.Resolution, error) {
-			nics, err := binding.NICs()
-			return binding.Resolve(cfg.Binding(), nics), err
-		},
+		Interfaces: interfaces(cfg),
 		Files: host.InHost, Timers: timers, Grace: time.Duration(cfg.SessionLinger),
 	})
+}
+
+// interfaces resolves the configured ones to the node's NICs of the moment.
+func interfaces(cfg driver.NodeConfig) func() (binding.Resolution, error) {
+	return func() (binding.Resolution, error) {
+		nics, err := binding.NICs()
+		return binding.Resolve(cfg.Binding(), nics), err
+	}
 }
 
 // nodeOptions are what the node service needs, but for the attacher.
@@ -120,7 +125,8 @@ func nodeOptions(cfg driver.NodeConfig, name string, host *hostexec.Local) (driv
 		return driver.NodeOptions{}, fmt.Errorf("open the state directory: %w", err)
 	}
 	return driver.NodeOptions{
-		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), FS: fsmount.New(host), Records: records,
+		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), Interfaces: interfaces(cfg),
+		FS: fsmount.New(host), Records: records,
 	}, nil
 }
 

@@ -88,7 +88,7 @@ func (c *Controller) ListVolumes(ctx context.Context, req *csi.ListVolumesReques
 	return resp, nil
 }
 
-// GetCapacity adds up the room of all places that the parameters allow.
+// GetCapacity adds up the room of all places that the parameters allow: none for nodes without the class's interfaces.
 func (c *Controller) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (*csi.GetCapacityResponse, error) {
 	params, err := volume.ParseParameters(req.GetParameters())
 	if err != nil {
@@ -99,7 +99,10 @@ func (c *Controller) GetCapacity(ctx context.Context, req *csi.GetCapacityReques
 			return nil, err
 		}
 	}
-	if len(c.targets) == 0 && params.Target == "" {
+	if err := checkSegments("accessible_topology", req.GetAccessibleTopology()); err != nil {
+		return nil, err
+	}
+	if (len(c.targets) == 0 && params.Target == "") || !offers(req.GetAccessibleTopology(), params.Interfaces) {
 		return &csi.GetCapacityResponse{}, nil
 	}
 	places, err := c.places(ctx, params.Target, params.Pool)

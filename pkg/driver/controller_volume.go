@@ -34,6 +34,9 @@ func (c *Controller) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequ
 	if err != nil {
 		return nil, err
 	}
+	if err := checkTopology(req.GetAccessibilityRequirements(), plan.parameters.Interfaces); err != nil {
+		return nil, err
+	}
 	where, err := c.placeFor(ctx, plan)
 	if err != nil {
 		return nil, err
@@ -46,10 +49,11 @@ func (c *Controller) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequ
 		return nil, fmt.Errorf("target %q: %w", where.Name, err)
 	}
 	return &csi.CreateVolumeResponse{Volume: &csi.Volume{
-		VolumeId:      idOf(where.Name, made.Key).String(),
-		CapacityBytes: made.SizeBytes,
-		VolumeContext: contextOf(plan.parameters, where.info, made).Map(),
-		ContentSource: req.GetVolumeContentSource(),
+		VolumeId:           idOf(where.Name, made.Key).String(),
+		CapacityBytes:      made.SizeBytes,
+		VolumeContext:      contextOf(plan.parameters, where.info, made).Map(),
+		ContentSource:      req.GetVolumeContentSource(),
+		AccessibleTopology: accessibleFrom(plan.parameters.Interfaces),
 	}}, nil
 }
 

@@ -35,6 +35,7 @@ var commonRules = []CodeRule{
 
 	{errLocked, codes.Aborted},
 	{errNoTarget, codes.FailedPrecondition},
+	{errElsewhere, codes.ResourceExhausted},
 	{errUnsupported, codes.Unimplemented},
 
 	{backend.ErrNotFound, codes.NotFound},

@@ -103,10 +103,12 @@ type NodeOptions struct {
 	// Initiator is the IQN of this node's sessions, which is its CSI node id.
 	Initiator string
 	// BootID tells records of this boot from older ones: /proc/sys/kernel/random/boot_id.
-	BootID  string
-	Attach  Attacher
-	FS      FileSystems
-	Records *staging.Store
+	BootID string
+	// Interfaces resolves the node's interfaces to NICs, as they are now.
+	Interfaces func() (binding.Resolution, error)
+	Attach     Attacher
+	FS         FileSystems
+	Records    *staging.Store
 }
 
 // Node serves the CSI Node service. Calls for one volume must not overlap; Serve's interceptor sees to it.
@@ -144,9 +146,16 @@ func (n *Node) NodeGetCapabilities(
 	return resp, nil
 }
 
-// NodeGetInfo gives the node's id: what the storage knows it by.
+// NodeGetInfo gives the node's id, which is what the storage knows it by, and which interfaces it has.
 func (n *Node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{NodeId: n.cfg.Initiator, MaxVolumesPerNode: maxVolumes}, nil
+	r, err := n.cfg.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("look at the node's NICs: %w", err)
+	}
+	return &csi.NodeGetInfoResponse{
+		NodeId: n.cfg.Initiator, MaxVolumesPerNode: maxVolumes,
+		AccessibleTopology: &csi.Topology{Segments: segments(r)},
+	}, nil
 }
 
 // explain adds what to install to an error about a program that is not there.

@@ -14,8 +14,10 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/portbind/portbind/pkg/attach"
+	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/fsmount"
 	"github.com/portbind/portbind/pkg/hostexec"
 	"github.com/portbind/portbind/pkg/staging"
@@ -48,7 +50,15 @@ func newRig(t *testing.T) *rig {
 
 // boot replaces the service, as an upgrade or, with another id, a reboot does.
 func (r *rig) boot(id string) {
-	r.Node = NewNode(NodeOptions{Initiator: "iqn.2026-11.io.portbind:n1", BootID: id, Attach: r.host, FS: r.host, Records: r.store})
+	r.Node = NewNode(NodeOptions{Initiator: "iqn.2026-11.io.portbind:n1", BootID: id, Interfaces: interfaces, Attach: r.host, FS: r.host, Records: r.store})
+}
+
+// interfaces is a node that has lost its second NIC.
+func interfaces() (binding.Resolution, error) {
+	return binding.Resolution{
+		Interfaces: []binding.Interface{{Name: "san-a", NIC: "eth2"}},
+		Problems:   []binding.Problem{{Interface: "san-b", Err: binding.ErrMissing}},
+	}, nil
 }
 
 // code is what a CSI client would see.
@@ -659,6 +669,9 @@ func TestNodeInfo(t *testing.T) {
 	info, err := r.NodeGetInfo(t.Context(), nil)
 	if err != nil || info.GetNodeId() != "iqn.2026-11.io.portbind:n1" || info.GetMaxVolumesPerNode() != 255 {
 		t.Errorf("%v, %v", info, err)
+	}
+	if diff := cmp.Diff(topology("san-a", "true", "san-b", "false"), info.GetAccessibleTopology(), protocmp.Transform()); diff != "" {
+		t.Error(diff)
 	}
 	capabilities, err := r.NodeGetCapabilities(t.Context(), nil)
 	if err != nil || len(capabilities.GetCapabilities()) != 4 {

@@ -62,7 +62,7 @@ func (*fakeNode) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRe
 }
 
 func (*fakeNode) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{NodeId: nodeA, MaxVolumesPerNode: 255}, nil
+	return &csi.NodeGetInfoResponse{NodeId: nodeA, MaxVolumesPerNode: 255, AccessibleTopology: topology("san-a", "true")}, nil
 }
 
 // needs refuses empty fields.

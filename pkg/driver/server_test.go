@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/testing/protocmp"
 	"k8s.io/klog/v2"
 
 	"github.com/portbind/portbind/pkg/backend"
@@ -34,8 +35,19 @@ func TestIdentity(t *testing.T) {
 	}
 	caps, err := h.GetPluginCapabilities(h.ctx(), &csi.GetPluginCapabilitiesRequest{})
 	h.want(err, codes.OK, "GetPluginCapabilities")
-	if len(caps.GetCapabilities()) != 2 {
-		t.Errorf("capabilities are %v", caps)
+	want := []*csi.PluginCapability{
+		{Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{
+			Type: csi.PluginCapability_Service_CONTROLLER_SERVICE,
+		}}},
+		{Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{
+			Type: csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS,
+		}}},
+		{Type: &csi.PluginCapability_VolumeExpansion_{VolumeExpansion: &csi.PluginCapability_VolumeExpansion{
+			Type: csi.PluginCapability_VolumeExpansion_ONLINE,
+		}}},
+	}
+	if diff := cmp.Diff(want, caps.GetCapabilities(), protocmp.Transform()); diff != "" {
+		t.Error(diff)
 	}
 }
 
