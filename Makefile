@@ -71,6 +71,18 @@ lab: build ## A shell in a guest of the lab, or LAB_CMD='...' in it
 	@hack/lab/setup
 	@if [ -n "$${LAB_CMD:-}" ]; then hack/lab/run /bin/bash -c "$$LAB_CMD"; else hack/lab/run /bin/bash -i; fi
 
+.PHONY: cluster
+cluster: build ## A Kubernetes cluster with the driver in the lab, left running; says how to use it
+	@hack/cluster/up
+
+.PHONY: cluster-down
+cluster-down: ## The end of it
+	@hack/cluster/down
+
+.PHONY: test-cluster
+test-cluster: build ## Scenarios on that cluster, driven through kubectl (RUN=); brings it up if it is not running
+	@hack/cluster/test
+
 .PHONY: cover
 cover: setup ## Coverage of the unit tests, in artefacts/cover.html
 	@mkdir -p artefacts
