@@ -15,6 +15,7 @@ import (
 
 // Set is all guests behind one socket.
 type Set struct {
+	conn    net.Conn
 	session *wire.Session
 	names   []string
 }
@@ -37,8 +38,11 @@ func Connect(socket string, names []string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the lab's socket: %w", err)
 	}
-	return &Set{session: wire.NewSession(conn, true, nil), names: names}, nil
+	return &Set{conn: conn, session: wire.NewSession(conn, true, nil), names: names}, nil
 }
+
+// Close ends what runs in the guests on our behalf.
+func (s *Set) Close() error { return s.conn.Close() }
 
 // All are the machines in their order.
 func (s *Set) All() []*Machine {

@@ -1,0 +1,75 @@
+package clusterenv
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/portbind/portbind/hack/cluster/machine"
+)
+
+// Run runs a program in the machine and returns its output; failure fails the test.
+func (m *Machine) Run(argv ...string) string {
+	m.e.T.Helper()
+	out, err := m.Try(argv...)
+	m.e.must(err)
+	return out
+}
+
+// Try is Run with the failure returned.
+func (m *Machine) Try(argv ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return m.Output(ctx, argv...)
+}
+
+// LinkDown pulls the plug of a storage NIC: the guest keeps its carrier, packets vanish.
+func (m *Machine) LinkDown(nic string) { m.e.T.Helper(); m.e.must(m.Link(nic, false)) }
+
+// LinkUp puts it in again.
+func (m *Machine) LinkUp(nic string) { m.e.T.Helper(); m.e.must(m.Link(nic, true)) }
+
+func (e *Env) plugIn(m *machine.Machine) {
+	for _, nic := range []string{"mgmt", "san0", "san1"} {
+		if err := m.Link(nic, true); err != nil {
+			e.T.Errorf("cleanup: %v", err)
+		}
+	}
+}
+
+// Node is the machine of that name.
+func (e *Env) Node(name string) *Machine {
+	e.T.Helper()
+	i := slices.IndexFunc(e.Nodes, func(m *Machine) bool { return m.Name == name })
+	if i < 0 {
+		e.T.Fatalf("no node %q", name)
+	}
+	return e.Nodes[i]
+}
+
+// Paths counts the paths of all multipath maps of the node, as the device mapper has them.
+func (m *Machine) Paths() (active, failed int) {
+	m.e.T.Helper()
+	return paths(m.Run("dmsetup", "status", "--target", "multipath"))
+}
+
+// A path is its device's number and its state. Groups have states too, behind numbers of their own.
+var pathState = regexp.MustCompile(`\b\d+:\d+ ([AF])\b`)
+
+func paths(status string) (active, failed int) {
+	for _, match := range pathState.FindAllStringSubmatch(status, -1) {
+		if match[1] == "A" {
+			active++
+		} else {
+			failed++
+		}
+	}
+	return active, failed
+}
+
+// Eventually is Env.Eventually.
+func (m *Machine) Eventually(timeout time.Duration, what string, ok func() bool) time.Duration {
+	m.e.T.Helper()
+	return m.e.Eventually(timeout, m.Name+": "+what, ok)
+}

@@ -1,0 +1,111 @@
+//go:build cluster
+
+package smoke
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portbind/portbind/test/cluster/clusterenv"
+)
+
+// A volume is made for a pod, bound on every path, and has its data on another node too.
+func TestFileSystem(t *testing.T) {
+	e := clusterenv.New(t)
+	began := time.Now()
+	e.Apply(clusterenv.Claim{Name: "data"}.Manifest(), clusterenv.Pod{Name: "first", Node: "node1", Claim: "data"}.Manifest())
+	e.Ready("first")
+	t.Logf("from nothing to a running pod: %.1f s", time.Since(began).Seconds())
+	wantPaths(t, e.Node("node1"), 4)
+	sum := e.Sh("first", "dd if=/dev/urandom of=/data/file bs=1M count=64 2>/dev/null; sync; sha256sum < /data/file")
+
+	t.Logf("pod deleted: %.1f s", e.Delete("pod/first").Seconds())
+	e.Apply(clusterenv.Pod{Name: "second", Node: "node2", Claim: "data"}.Manifest())
+	t.Logf("pod running on the other node: %.1f s", e.Ready("second").Seconds())
+	wantPaths(t, e.Node("node2"), 4)
+	if got := e.Sh("second", "sha256sum < /data/file"); got != sum {
+		t.Errorf("on the other node the file is %s, not %s", got, sum)
+	}
+	e.Delete("pod/second")
+	e.Delete("persistentvolumeclaim/data")
+}
+
+// The same with a raw block device.
+func TestBlock(t *testing.T) {
+	e := clusterenv.New(t)
+	e.Apply(clusterenv.Claim{Name: "data", Block: true}.Manifest(),
+		clusterenv.Pod{Name: "first", Node: "node1", Claim: "data", Block: true}.Manifest())
+	e.Ready("first")
+	const read = "dd if=/dev/data bs=1M skip=100 count=16 2>/dev/null | sha256sum"
+	e.Sh("first", "dd if=/dev/urandom of=/dev/data bs=1M seek=100 count=16 conv=fsync 2>/dev/null")
+	sum := e.Sh("first", read)
+	e.Delete("pod/first")
+	e.Apply(clusterenv.Pod{Name: "second", Node: "node2", Claim: "data", Block: true}.Manifest())
+	e.Ready("second")
+	if got := e.Sh("second", read); got != sum {
+		t.Errorf("on the other node the blocks are %s, not %s", got, sum)
+	}
+	e.Delete("pod/second")
+	e.Delete("persistentvolumeclaim/data")
+}
+
+// beats writes a line with the time and waits until it is on the volume, again and again.
+const beats = `
+while read -r now _ < /proc/uptime; do
+  echo "$now" >> /data/beats
+  sync /data/beats
+done
+`
+
+// A pod writes on while a NIC's plug is pulled, and its volume has all paths again afterwards.
+func TestLinkCut(t *testing.T) {
+	e := clusterenv.New(t)
+	e.Apply(clusterenv.Claim{Name: "data"}.Manifest(),
+		clusterenv.Pod{Name: "writer", Node: "node1", Claim: "data", Script: beats}.Manifest())
+	e.Ready("writer")
+	node := e.Node("node1")
+	wantPaths(t, node, 4)
+	e.Eventually(clusterenv.Limit, "the pod writes", func() bool { return len(beatsOf(e)) > 10 })
+	node.LinkDown("san0")
+	e.Eventually(clusterenv.Limit, "two paths of four are left", func() bool {
+		active, failed := node.Paths()
+		return active == 2 && active+failed == 4
+	})
+	before := len(beatsOf(e))
+	e.Eventually(clusterenv.Limit, "the pod writes on", func() bool { return len(beatsOf(e)) > before+10 })
+	node.LinkUp("san0")
+	t.Logf("plug in again, until all paths were back: %.1f s", wantPaths(t, node, 4).Seconds())
+	t.Logf("longest stall of the pod: %.1f s", longest(beatsOf(e)))
+	e.Delete("pod/writer")
+	e.Delete("persistentvolumeclaim/data")
+}
+
+func beatsOf(e *clusterenv.Env) []float64 {
+	var all []float64
+	for line := range strings.FieldsSeq(e.Sh("writer", "cat /data/beats || true")) {
+		at, err := strconv.ParseFloat(line, 64)
+		if err != nil {
+			e.T.Fatalf("the pod wrote %q", line)
+		}
+		all = append(all, at)
+	}
+	return all
+}
+
+func longest(beats []float64) float64 {
+	gap := 0.0
+	for i := 1; i < len(beats); i++ {
+		gap = max(gap, beats[i]-beats[i-1])
+	}
+	return gap
+}
+
+func wantPaths(t *testing.T, node *clusterenv.Machine, n int) time.Duration {
+	t.Helper()
+	return node.Eventually(clusterenv.Limit, strconv.Itoa(n)+" paths", func() bool {
+		active, failed := node.Paths()
+		return active == n && failed == 0
+	})
+}
