@@ -71,7 +71,8 @@ func (m *Machine) Run(ctx context.Context, out io.Writer, argv ...string) error 
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Name, err)
 	}
-	defer context.AfterFunc(ctx, func() { _ = st.Send(wire.Signal, []byte{9}) })()
+	ended := context.AfterFunc(ctx, func() { _ = st.Send(wire.Signal, []byte{9}) })
+	defer ended()
 	if err := st.Send(wire.EOF, nil); err != nil {
 		return fmt.Errorf("%s: %w", m.Name, err)
 	}

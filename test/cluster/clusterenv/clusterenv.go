@@ -98,7 +98,7 @@ func (e *Env) Kubectl(args ...string) string {
 // Try is Kubectl with the failure returned.
 func (e *Env) Try(args ...string) (string, error) { return e.kubectl("", args...) }
 
-// Apply applies manifests. NODE1 and NODE2 in them stand for the nodes' names.
+// Apply applies manifests.
 func (e *Env) Apply(manifests ...string) {
 	e.T.Helper()
 	_, err := e.kubectl(strings.Join(manifests, "\n---\n"), "apply", "-f", "-")
@@ -162,13 +162,14 @@ func (e *Env) save() {
 	if err := os.MkdirAll(e.artefacts, 0o755); err != nil {
 		return
 	}
+	logs := []string{"-n", "portbind", "logs", "--tail=-1", "--prefix", "-l"}
 	for name, args := range map[string][]string{
 		"objects.txt":     {"get", "pods,persistentvolumeclaims,persistentvolumes,volumeattachments,volumesnapshots", "-o", "wide"},
 		"describe.txt":    {"describe", "pods,persistentvolumeclaims,volumesnapshots"},
 		"events.txt":      {"get", "events", "--sort-by=.lastTimestamp"},
-		"controller.log":  {"-n", "portbind", "logs", "-l", "app.kubernetes.io/component=controller", "-c", "portbind-csi", "--tail=-1", "--prefix"},
-		"node.log":        {"-n", "portbind", "logs", "-l", "app.kubernetes.io/component=node", "-c", "portbind-csi", "--tail=-1", "--prefix"},
-		"provisioner.log": {"-n", "portbind", "logs", "-l", "app.kubernetes.io/component=controller", "-c", "csi-provisioner", "--tail=-1"},
+		"controller.log":  append(logs[:len(logs):len(logs)], "app.kubernetes.io/component=controller", "-c", "portbind-csi"),
+		"node.log":        append(logs[:len(logs):len(logs)], "app.kubernetes.io/component=node", "-c", "portbind-csi"),
+		"provisioner.log": append(logs[:len(logs):len(logs)], "app.kubernetes.io/component=controller", "-c", "csi-provisioner"),
 	} {
 		out, err := e.Try(args...)
 		_ = os.WriteFile(filepath.Join(e.artefacts, name), fmt.Appendf(nil, "%s\n%v\n", out, err), 0o644) // best effort
