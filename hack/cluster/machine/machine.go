@@ -17,7 +17,6 @@ import (
 type Set struct {
 	conn    net.Conn
 	session *wire.Session
-	names   []string
 }
 
 // Machine is one guest. It may be off.
@@ -32,13 +31,16 @@ type Machine struct {
 // Outside is our own address on the guests' management network.
 const Outside = "10.70.0.1"
 
-// Connect reaches the guests of these names, in the order of lab.guests, through the socket.
-func Connect(socket string, names []string) (*Set, error) {
+// Names are the guests of the cluster, as guests/lab.guests has them, in its order.
+func Names() []string { return []string{"target", "node1", "node2"} }
+
+// Connect reaches the guests through the socket.
+func Connect(socket string) (*Set, error) {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		return nil, fmt.Errorf("the lab's socket: %w", err)
 	}
-	return &Set{conn: conn, session: wire.NewSession(conn, true, nil), names: names}, nil
+	return &Set{conn: conn, session: wire.NewSession(conn, true, nil)}, nil
 }
 
 // Close ends what runs in the guests on our behalf.
@@ -47,7 +49,7 @@ func (s *Set) Close() error { return s.conn.Close() }
 // All are the machines in their order.
 func (s *Set) All() []*Machine {
 	var all []*Machine
-	for i, name := range s.names {
+	for i, name := range Names() {
 		all = append(all, &Machine{Name: name, Addr: fmt.Sprintf("10.70.0.%d", 10+i), Index: i, session: s.session})
 	}
 	return all

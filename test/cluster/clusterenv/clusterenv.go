@@ -50,7 +50,7 @@ func New(t *testing.T) *Env {
 	e := &Env{T: t, Namespace: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))}
 	e.artefacts = filepath.Join(os.Getenv("LAB_ARTEFACTS"), e.Namespace)
 	e.must(os.RemoveAll(e.artefacts))
-	set, err := machine.Connect(layout.LabSocket(layout.Layout{Run: filepath.Join(dir, "run")}), []string{"target", "node1", "node2"})
+	set, err := machine.Connect(layout.LabSocket(layout.Layout{Run: filepath.Join(dir, "run")}))
 	e.must(err)
 	t.Cleanup(func() { _ = set.Close() })
 	e.Target = &Machine{set.With("target")[0], e}

@@ -49,7 +49,7 @@ func (c *cluster) run(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if c.all, err = machine.Connect(socket, strings.Split(os.Getenv("LAB_GUESTS"), ",")); err != nil {
+	if c.all, err = machine.Connect(socket); err != nil {
 		return err
 	}
 	c.nodes = c.all.With("node")

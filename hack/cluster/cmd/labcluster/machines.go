@@ -11,17 +11,14 @@ import (
 	"github.com/portbind/portbind/hack/cluster/machine"
 )
 
-// names are the machines of guests/lab.guests.
-func names() []string { return []string{"target", "node1", "node2"} }
-
 func find(l *layout.Layout, name string) (*machine.Machine, error) {
-	set, err := machine.Connect(layout.LabSocket(*l), names())
+	set, err := machine.Connect(layout.LabSocket(*l))
 	if err != nil {
 		return nil, err
 	}
-	i := slices.Index(names(), name)
+	i := slices.Index(machine.Names(), name)
 	if i < 0 {
-		return nil, fmt.Errorf("no machine %q; there are %v", name, names())
+		return nil, fmt.Errorf("no machine %q; there are %v", name, machine.Names())
 	}
 	return set.All()[i], nil
 }
@@ -43,7 +40,7 @@ func execCommand(l *layout.Layout) *cobra.Command {
 func power(l *layout.Layout) *cobra.Command {
 	return &cobra.Command{
 		Use: "power MACHINE off|on", Short: "Cut a machine's power, or boot it", Args: cobra.ExactArgs(2),
-		ValidArgs: names(),
+		ValidArgs: machine.Names(),
 		RunE: func(_ *cobra.Command, args []string) error {
 			m, err := find(l, args[0])
 			switch {
