@@ -37,15 +37,15 @@ type serviceMonitor struct {
 
 // kinds are the types that the chart may make, by apiVersion and kind.
 var kinds = map[string]func() metav1.Object{
-	"v1 ConfigMap":                           func() metav1.Object { return &corev1.ConfigMap{} },
-	"v1 Service":                             func() metav1.Object { return &corev1.Service{} },
-	"v1 ServiceAccount":                      func() metav1.Object { return &corev1.ServiceAccount{} },
-	"apps/v1 Deployment":                     func() metav1.Object { return &appsv1.Deployment{} },
-	"apps/v1 DaemonSet":                      func() metav1.Object { return &appsv1.DaemonSet{} },
-	"networking.k8s.io/v1 NetworkPolicy":     func() metav1.Object { return &networkingv1.NetworkPolicy{} },
-	"policy/v1 PodDisruptionBudget":          func() metav1.Object { return &policyv1.PodDisruptionBudget{} },
-	"storage.k8s.io/v1 CSIDriver":            func() metav1.Object { return &storagev1.CSIDriver{} },
-	"storage.k8s.io/v1 StorageClass":         func() metav1.Object { return &storagev1.StorageClass{} },
+	"v1 ConfigMap":                            func() metav1.Object { return &corev1.ConfigMap{} },
+	"v1 Service":                              func() metav1.Object { return &corev1.Service{} },
+	"v1 ServiceAccount":                       func() metav1.Object { return &corev1.ServiceAccount{} },
+	"apps/v1 Deployment":                      func() metav1.Object { return &appsv1.Deployment{} },
+	"apps/v1 DaemonSet":                       func() metav1.Object { return &appsv1.DaemonSet{} },
+	"networking.k8s.io/v1 NetworkPolicy":      func() metav1.Object { return &networkingv1.NetworkPolicy{} },
+	"policy/v1 PodDisruptionBudget":           func() metav1.Object { return &policyv1.PodDisruptionBudget{} },
+	"storage.k8s.io/v1 CSIDriver":             func() metav1.Object { return &storagev1.CSIDriver{} },
+	"storage.k8s.io/v1 StorageClass":          func() metav1.Object { return &storagev1.StorageClass{} },
 	"monitoring.coreos.com/v1 ServiceMonitor": func() metav1.Object { return &serviceMonitor{} },
 
 	"storage.k8s.io/v1 VolumeAttributesClass":      func() metav1.Object { return &storagev1.VolumeAttributesClass{} },

@@ -1,6 +1,8 @@
 {{/* Names and labels. */}}
 {{- define "portbind.driver" -}}iscsi.portbind.io{{- end }}
 
+{{- define "portbind.startupTaint" -}}{{ include "portbind.driver" . }}/agent-not-ready{{- end }}
+
 {{- define "portbind.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
