@@ -202,7 +202,7 @@ func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder, wanted
 	if errors.Is(err, ErrInUse) {
 		return fmt.Errorf("%w: %s still serves %s, and %w", ErrWWIDMismatch, d.Name, wwid, err)
 	}
-	a.depart(&pins{}, left, &sync.WaitGroup{}) //nolint:contextcheck // it goes on when the call has returned
+	a.depart(&pins{}, left, &sync.WaitGroup{})
 	return err
 }
 

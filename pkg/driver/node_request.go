@@ -44,7 +44,7 @@ func (n *Node) stageRequest(req *csi.NodeStageVolumeRequest) (*staging.Record, *
 	}
 	return &staging.Record{
 		VolumeID: req.GetVolumeId(), StagingPath: filepath.Clean(req.GetStagingTargetPath()),
-		Usage: use, Attachment: attachment, BootID: n.cfg.BootID,
+		Usage: use, Attachment: attachment, Claim: staging.Claim(where.Claim), BootID: n.cfg.BootID,
 	}, (*attach.CHAP)(chap), nil
 }
 

@@ -66,7 +66,8 @@ func checkTopology(req *csi.TopologyRequirement, interfaces []string) error {
 	if len(wanted) == 0 || slices.ContainsFunc(wanted, func(t *csi.Topology) bool { return offers(t, interfaces) }) {
 		return nil
 	}
-	return fmt.Errorf("accessibility_requirements: no node asked for has all of the interfaces %s: %w", strings.Join(interfaces, ", "), errElsewhere)
+	return fmt.Errorf("accessibility_requirements: no node asked for has all of the interfaces %s: %w",
+		strings.Join(interfaces, ", "), errElsewhere)
 }
 
 // checkSegments refuses topologies that are not this driver's.

@@ -83,7 +83,8 @@ func (d *DM) create(name, uuid string) (Devno, error) {
 
 // createAt does so under a minor number that the caller chose.
 func (d *DM) createAt(name, uuid string, minor uint32) (Devno, error) {
-	h, _, err := d.do("create", cmdDevCreate, head{name: name, uuid: uuid, flags: flagPersistentDev, dev: uint64(minor&0xff | minor&^0xff<<12)}, nil)
+	dev := uint64(minor&0xff | minor&^0xff<<12) // huge_encode_dev; the major is the kernel's
+	h, _, err := d.do("create", cmdDevCreate, head{name: name, uuid: uuid, flags: flagPersistentDev, dev: dev}, nil)
 	return mknum(h.dev), err
 }
 

@@ -3,9 +3,9 @@
 package kill
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,8 +19,8 @@ import (
 
 // The test binary is also the killer: with killPID set it follows that process by ptrace(2), counts the system calls by
 // which it changes anything, and ends it with SIGKILL as it is about to do the one numbered killStep. It says "ready" when it
-// follows all threads, then what the step was, or how many there were when its standard input ends. So the plugin under test
-// is the one that is shipped.
+// follows all threads, then what the step was, or "none" when its standard input ends before. So the plugin under test is the
+// one that is shipped.
 const (
 	killPID  = "LAB_KILL_PID"
 	killStep = "LAB_KILL_STEP"
@@ -47,17 +47,33 @@ const (
 	options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE
 	syscall = unix.SIGTRAP | 0x80
 	// Of struct user_regs_struct, in words. User-Mode Linux has no PTRACE_GETREGS.
-	regR10, regRAX, regRDX, regRSI, regRDI, regOrigRAX = 7, 10, 12, 13, 14, 15
+	regRAX, regRDX, regRSI, regRDI, regOrigRAX = 10, 12, 13, 14, 15
 )
 
+// run returns when the process is gone, or when nobody wants the kill any more: what was followed goes on by itself then.
 func (t *tracer) run() error {
+	gone, unwanted := make(chan error, 1), make(chan struct{})
+	go func() { gone <- t.follow() }()
+	go func() {
+		defer close(unwanted)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	select {
+	case err := <-gone:
+		return err
+	case <-unwanted:
+		fmt.Println("none")
+		return nil
+	}
+}
+
+func (t *tracer) follow() error {
 	// Only the thread that seized a process may control it.
 	runtime.LockOSThread()
 	if err := t.seize(); err != nil {
 		return err
 	}
 	fmt.Println("ready")
-	go t.report()
 	for {
 		var status unix.WaitStatus
 		tid, err := unix.Wait4(-1, &status, unix.WALL, nil)
@@ -69,13 +85,6 @@ func (t *tracer) run() error {
 		}
 		t.stopped(tid, status)
 	}
-}
-
-// report ends the killer without a kill when nobody wants it any more: what it follows goes on by itself.
-func (t *tracer) report() {
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-	fmt.Println("none")
-	os.Exit(0)
 }
 
 // seize follows every thread, those that are born meanwhile included.
