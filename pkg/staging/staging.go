@@ -40,6 +40,8 @@ type Record struct {
 	Usage Usage `json:"usage"`
 	// Attachment is how the device is reached.
 	Attachment Attachment `json:"attachment"`
+	// Claim is whose volume it is, where that is known.
+	Claim Claim `json:"claim,omitzero"`
 	// Staged says that the stage was completed in the boot of that id; the kernel's state since is not implied.
 	Staged bool   `json:"staged"`
 	BootID string `json:"bootID"`
@@ -72,6 +74,13 @@ type Attachment struct {
 	Pairing    binding.Pairing  `json:"pairing,omitempty"`
 	MinPaths   int              `json:"minPaths"`
 	Initiator  string           `json:"initiator"`
+}
+
+// Claim is Kubernetes' name of what the volume was made for.
+type Claim struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Volume    string `json:"volume,omitempty"`
 }
 
 // Publication is one target path.

@@ -31,7 +31,9 @@ type Context struct {
 	Pairing    binding.Pairing
 	MinPaths   int
 	FSType     string
-	// Metadata are the keys that Kubernetes adds (podInfoOnMount, the provisioner's identity).
+	// Claim is whose volume it is, for events about it.
+	Claim Claim
+	// Metadata are the keys that Kubernetes adds (podInfoOnMount, the provisioner's identity), Claim's among them.
 	Metadata map[string]string
 }
 
@@ -53,6 +55,10 @@ func ParseContext(id ID, m map[string]string) (Context, error) {
 		return Context{}, err
 	}
 	if err := c.parsePolicy(f, raw); err != nil {
+		return Context{}, err
+	}
+	var err error
+	if c.Claim, err = claimOf(f, metadata); err != nil {
 		return Context{}, err
 	}
 	return c, nil
@@ -106,7 +112,7 @@ func tooManyPaths(field string, minPaths, interfaces, portals int) error {
 		"1 to %d, as there are %d interfaces and %d portals", interfaces*portals, interfaces, portals))
 }
 
-// Map is the context as the CO keeps it: what ParseContext takes. Metadata is not repeated.
+// Map is the context as the CO keeps it: what ParseContext takes. Of Metadata only the claim is repeated.
 func (c Context) Map() map[string]string {
 	m := map[string]string{keyIQN: c.IQN, keyPortals: joinPortals(c.Portals)}
 	setIf(m, keyWWID, c.WWID)
@@ -119,6 +125,7 @@ func (c Context) Map() map[string]string {
 	if c.LUN != nil {
 		m[keyLUN] = strconv.Itoa(*c.LUN)
 	}
+	c.Claim.add(m)
 	return m
 }
 

@@ -37,6 +37,8 @@ func TestContextRoundTrip(t *testing.T) {
 			IQN: "iqn.2026-11.io.example:t1", Portals: portals("192.0.2.1:3260", "[2001:db8::1]:3261"),
 			WWID:       "naa.6001405" + strings.Repeat("0", 25),
 			Interfaces: []string{"san-a", "san-b"}, Pairing: binding.PairingFabric, MinPaths: 2, FSType: "xfs",
+			Claim:    Claim{Namespace: "shop", Name: "data", Volume: "pvc-1"},
+			Metadata: claimMetadata("shop", "data", "pvc-1"),
 		}},
 		"least": {dynamic, Context{
 			IQN: "iqn.2026-11.io.example", Portals: portals("192.0.2.1:3260"), WWID: "eui.0123456789abcdef",

@@ -28,7 +28,9 @@ type Parameters struct {
 	MinPaths int
 	// FSType is empty when the class does not name one.
 	FSType string
-	// Metadata are the keys that Kubernetes' provisioner adds (csi.storage.k8s.io/...).
+	// Claim is whose volume it is to be.
+	Claim Claim
+	// Metadata are the keys that Kubernetes' provisioner adds (csi.storage.k8s.io/...), Claim's among them.
 	Metadata map[string]string
 }
 
@@ -37,6 +39,9 @@ func ParseParameters(m map[string]string) (Parameters, error) {
 	f, metadata := splitMetadata("parameters", m)
 	p := Parameters{Target: f.get(keyTarget), Pool: f.get(keyPool), Metadata: metadata}
 	err := p.parse(f)
+	if err == nil {
+		p.Claim, err = claimOf(f, metadata)
+	}
 	if err != nil {
 		return Parameters{}, err
 	}
@@ -88,7 +93,7 @@ func (p Parameters) CheckPaths(portals int) error {
 // Context is the volume context of a volume with these parameters.
 func (p Parameters) Context() Context {
 	return Context{
-		Interfaces: slices.Clone(p.Interfaces), Pairing: p.Pairing, MinPaths: p.MinPaths, FSType: p.FSType,
+		Interfaces: slices.Clone(p.Interfaces), Pairing: p.Pairing, MinPaths: p.MinPaths, FSType: p.FSType, Claim: p.Claim,
 	}
 }
 
