@@ -47,7 +47,7 @@ func NewMonitor() (m *Monitor, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		m.receive(fd, wake)
+		receive(fd, wake, relevant, m.wakeAll)
 	}()
 	m.stop = func() {
 		_, _ = unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
@@ -83,8 +83,8 @@ func listenUevents() (int, error) {
 	return fd, nil
 }
 
-// receive wakes the waiters for every batch of uevents until the eventfd wake is written to.
-func (m *Monitor) receive(fd, wake int) {
+// receive calls look for every batch of uevents with one that is relevant, until the eventfd wake is written to.
+func receive(fd, wake int, relevant func(message []byte) bool, look func()) {
 	buf := make([]byte, 16<<10)
 	for {
 		fds := []unix.PollFd{
@@ -97,14 +97,14 @@ func (m *Monitor) receive(fd, wake int) {
 		if fds[1].Revents != 0 {
 			return
 		}
-		if fds[0].Revents != 0 && drain(fd, buf) {
-			m.wakeAll()
+		if fds[0].Revents != 0 && drain(fd, buf, relevant) {
+			look()
 		}
 	}
 }
 
-// drain reads what is there and says whether the waiters should look. ENOBUFS means that events were lost.
-func drain(fd int, buf []byte) (look bool) {
+// drain reads what is there and says whether to look. ENOBUFS means that events were lost.
+func drain(fd int, buf []byte, relevant func(message []byte) bool) (look bool) {
 	for {
 		n, from, err := unix.Recvfrom(fd, buf, 0)
 		switch {
