@@ -117,7 +117,7 @@ func stateOf(states []multipath.PathState, n multipath.Devno) string {
 func describePath(d sysfs.Disk, s sysfs.Session, state string) Path {
 	iface, _ := iscsi.InterfaceOf(s.Iface)
 	return Path{
-		Interface: iface, NIC: s.NIC, Portal: s.Portal, Session: s.ID, HCTL: d.HCTL.String(), Disk: d.Name,
+		Interface: iface, NIC: s.NIC, Portal: s.Portal, Asked: asked(s), Session: s.ID, HCTL: d.HCTL.String(), Disk: d.Name,
 		SessionState: s.State, State: state,
 	}
 }

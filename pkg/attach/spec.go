@@ -54,6 +54,8 @@ type Path struct {
 	// Interface is the name ("san-a"), NIC the network device, Portal where the session is connected.
 	Interface, NIC string
 	Portal         netip.AddrPort
+	// Asked is the portal that the session logs in at: after a redirect it is not the one above.
+	Asked netip.AddrPort
 	// Session is the session's number (session7 -> 7), HCTL the SCSI address, Disk the kernel's name ("sdb").
 	Session int
 	HCTL    string
