@@ -99,6 +99,10 @@ image: ## Container image of portbind-csi (needs docker or podman; IMAGE=)
 	@engine=$$(command -v docker || command -v podman) || { echo 'image: neither docker nor podman here' >&2; exit 1; }; \
 	"$$engine" build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
+.PHONY: sbom
+sbom: build ## Bill of materials of each binary, CycloneDX, in bin/*.cdx.json
+	@. hack/lib.sh; stage 'bills of materials' go run ./hack/sbom -version '$(VERSION)' $$(find bin -type f -perm -u+x); finish sbom
+
 .PHONY: clean
 clean: ## Remove bin/ and artefacts/ (tools and toolchain stay in .cache/)
 	@rm -rf bin artefacts
