@@ -10,9 +10,9 @@ func TestMapChanged(t *testing.T) {
 	const head = "change@/devices/virtual/block/dm-0\x00ACTION=change\x00DEVPATH=/devices/virtual/block/dm-0\x00SUBSYSTEM=block\x00"
 	for message, want := range map[string]bool{
 		head + "DM_TARGET=multipath\x00DM_ACTION=PATH_FAILED\x00DM_SEQNUM=1\x00DM_PATH=8:0\x00MAJOR=253\x00DEVNAME=dm-0\x00": true,
-		head + "DM_COOKIE=4194304\x00MAJOR=253\x00MINOR=0\x00DEVNAME=dm-0\x00DEVTYPE=disk\x00":                             true,
-		"add@/devices/virtual/block/dm-0\x00ACTION=add\x00SUBSYSTEM=block\x00DEVNAME=dm-0\x00":                              false,
-		"change@/devices/x/block/sda\x00ACTION=change\x00SUBSYSTEM=block\x00DEVNAME=sda\x00":                                false,
+		head + "DM_COOKIE=4194304\x00MAJOR=253\x00MINOR=0\x00DEVNAME=dm-0\x00DEVTYPE=disk\x00":                               true,
+		"add@/devices/virtual/block/dm-0\x00ACTION=add\x00SUBSYSTEM=block\x00DEVNAME=dm-0\x00":                               false,
+		"change@/devices/x/block/sda\x00ACTION=change\x00SUBSYSTEM=block\x00DEVNAME=sda\x00":                                 false,
 		"libudev\x00": false,
 		"":            false,
 	} {
