@@ -18,9 +18,13 @@ const (
 	targetHealth = "127.0.0.1:9761"
 )
 
-// Target makes the machine a target host, with a thin pool on its first disk, and runs it until ctx ends.
-func (m *Member) Target(ctx context.Context) error {
+// Target makes the machine a target host, with a thin pool on its first disk, and runs it until ctx ends. The controller
+// plugin comes from the pods of the nodes with these indices.
+func (m *Member) Target(ctx context.Context, nodes []int) error {
 	m.daemons, ctx = errgroup.WithContext(ctx)
+	if err := routes(ctx, nodes); err != nil {
+		return err
+	}
 	if err := m.Log.Step("thin pool", func() error { return pool(ctx) }); err != nil {
 		return err
 	}

@@ -140,15 +140,13 @@ func (c *cluster) prepare(ctx context.Context) error {
 // keep runs on a machine what belongs there, again whenever the machine has booted.
 func (c *cluster) keep(ctx context.Context, m *machine.Machine) error {
 	role := "target"
-	argv := []string{
-		filepath.Join(c.l.Root, ".cache/cluster/bin/labcluster"), "", "--root", c.l.Root, "--kube", c.l.Kube, "--run", c.l.Run,
-		"--name", m.Name, "--index", strconv.Itoa(m.Index),
-	}
 	if strings.HasPrefix(m.Name, "node") {
 		role = "node"
-		argv = append(argv, "--others", c.others(m))
 	}
-	argv[1] = role
+	argv := []string{
+		filepath.Join(c.l.Root, ".cache/cluster/bin/labcluster"), role, "--root", c.l.Root, "--kube", c.l.Kube, "--run", c.l.Run,
+		"--name", m.Name, "--index", strconv.Itoa(m.Index), "--others", c.others(m),
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for last := ""; ; {

@@ -26,14 +26,19 @@ func memberCommand(l *layout.Layout, use string, run func(*cobra.Command, *membe
 }
 
 func node(l *layout.Layout) *cobra.Command {
-	var others []int
-	c := memberCommand(l, "node", func(c *cobra.Command, m *member.Member) error { return m.Node(c.Context(), others) })
-	c.Flags().IntSliceVar(&others, "others", nil, "numbers of the other nodes")
-	return c
+	return withOthers(l, "node", func(c *cobra.Command, m *member.Member, others []int) error { return m.Node(c.Context(), others) })
 }
 
 func target(l *layout.Layout) *cobra.Command {
-	return memberCommand(l, "target", func(c *cobra.Command, m *member.Member) error { return m.Target(c.Context()) })
+	return withOthers(l, "target", func(c *cobra.Command, m *member.Member, nodes []int) error { return m.Target(c.Context(), nodes) })
+}
+
+// withOthers is a memberCommand that is told of the other machines that have pods.
+func withOthers(l *layout.Layout, use string, run func(*cobra.Command, *member.Member, []int) error) *cobra.Command {
+	var others []int
+	c := memberCommand(l, use, func(c *cobra.Command, m *member.Member) error { return run(c, m, others) })
+	c.Flags().IntSliceVar(&others, "others", nil, "numbers of the other nodes")
+	return c
 }
 
 func importImages(l *layout.Layout) *cobra.Command {
