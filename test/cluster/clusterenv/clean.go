@@ -43,7 +43,7 @@ func (m *Machine) lines(script string) []string {
 // Clean fails the test when anything is left over on any machine. Sessions linger for a while after the last volume.
 func (e *Env) Clean() {
 	e.T.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(2 * time.Minute)
 	left := e.Leftovers()
 	for len(left) > 0 && time.Now().Before(deadline) {
 		time.Sleep(time.Second)
