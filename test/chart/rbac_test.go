@@ -101,6 +101,11 @@ func TestDenied(t *testing.T) {
 		{nodeAccount, "patch", "", "nodes/status", "", "node1"},
 		{nodeAccount, "create", "", "pods", namespace, ""},
 		{nodeAccount, "get", "", "pods", "default", "p"},
+		{nodeAccount, "list", "", "persistentvolumeclaims", "", ""},
+		{nodeAccount, "patch", "", "persistentvolumeclaims", "default", "data"},
+		{nodeAccount, "get", "", "persistentvolumes", "", "pv"},
+		{nodeAccount, "delete", "", "events", "default", "e"},
+		{nodeAccount, "list", "", "events", "", ""},
 		{nodeAccount, "list", "", "persistentvolumes", "", ""},
 		{nodeAccount, "get", "coordination.k8s.io", "leases", namespace, "iscsi-portbind-io"},
 	} {
@@ -130,6 +135,9 @@ func TestAllowed(t *testing.T) {
 		{controllerAccount, "update", "coordination.k8s.io", "leases", namespace, "external-snapshotter-leader-iscsi-portbind-io"},
 		{controllerAccount, "create", "storage.k8s.io", "csistoragecapacities", namespace, ""},
 		{controllerAccount, "get", "apps", "replicasets", namespace, "rs"},
+		{nodeAccount, "create", "", "events", "", ""},
+		{nodeAccount, "get", "", "persistentvolumeclaims", "", "data"},
+		{nodeAccount, "patch", "", "nodes", "", "node1"},
 	} {
 		if !allowed(all, a) {
 			t.Errorf("not allowed: %+v", a)
@@ -171,13 +179,15 @@ func TestRules(t *testing.T) {
 
 // What is switched off needs no rights.
 func TestRightsFollowSwitches(t *testing.T) {
-	off := render(t, append(values(minimal), "--set", "sidecars.snapshotter.enabled=false,csiDriver.storageCapacity=false,node.startupTaint.remove=false")...)
+	off := render(t, append(values(minimal), "--set", "sidecars.snapshotter.enabled=false,csiDriver.storageCapacity=false,node.events=false")...)
 	for _, a := range []ask{
 		{controllerAccount, "patch", "snapshot.storage.k8s.io", "volumesnapshotcontents", "", "c"},
 		{controllerAccount, "create", "storage.k8s.io", "csistoragecapacities", namespace, ""},
 		{controllerAccount, "get", "", "pods", namespace, "p"},
 		{nodeAccount, "patch", "", "nodes", "", "node1"},
 		{nodeAccount, "get", "", "nodes", "", "node1"},
+		{nodeAccount, "create", "", "events", "", ""},
+		{nodeAccount, "get", "", "persistentvolumeclaims", "", "data"},
 	} {
 		if allowed(off, a) {
 			t.Errorf("allowed: %+v", a)

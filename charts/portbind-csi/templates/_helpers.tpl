@@ -62,6 +62,11 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
+{{/* Whether the node plugin talks to the API server: empty when not. */}}
+{{- define "portbind.nodeToken" -}}
+{{- if or .Values.node.events .Values.node.startupTaint.remove }}yes{{- end }}
+{{- end }}
+
 {{/* The service account's token, for the containers that talk to the API server. */}}
 {{- define "portbind.tokenVolume" -}}
 - name: api-access
