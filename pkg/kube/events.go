@@ -66,6 +66,7 @@ func (e *Events) Run(ctx context.Context) {
 	broadcaster := record.NewBroadcaster(
 		record.WithContext(klog.NewContext(ctx, logr.Discard())),
 		record.WithCorrelatorOptions(record.CorrelatorOptions{SpamKeyFunc: spamKey}),
+		record.WithSleepDuration(10*e.pause),
 	)
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&sink{ctx: ctx, client: e.client, complaints: &e.complaints})
@@ -85,48 +86,44 @@ func spamKey(e *corev1.Event) string {
 	return fmt.Sprint(e.Source.Component, e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name, e.Reason)
 }
 
-// post finds the object that an event is about, and hands it to the recorder.
+// post hands an event to the recorder, with the object that it is about.
 func (e *Events) post(ctx context.Context, recorder record.EventRecorder, event entry) {
-	about, err := e.object(ctx, event)
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return
-	case temporary(err):
-		e.complaints.log(ctx, err, "An event is dropped: the API server was away for too long")
-		return
-	default:
-		e.complaints.log(ctx, err, "An event is put on the node: its claim cannot be used")
-	}
-	message := event.Message
-	if about == nil {
-		if e.node == "" {
-			return
-		}
-		about = nodeReference(e.node)
-		if event.Volume != "" {
-			message = fmt.Sprintf("Volume %s: %s", event.Volume, message)
-		}
-	}
 	kind := corev1.EventTypeNormal
 	if event.Warning {
 		kind = corev1.EventTypeWarning
 	}
-	recorder.Event(about, kind, event.Reason, message)
+	if event.Claim != (volume.Claim{}) {
+		claim, err := e.await(ctx, event)
+		switch {
+		case err == nil:
+			recorder.Event(claim, kind, event.Reason, event.Message)
+			return
+		case ctx.Err() != nil:
+			return
+		case temporary(err):
+			e.complaints.log(ctx, err, "An event is dropped: the API server was away for too long")
+			return
+		}
+		e.complaints.log(ctx, err, "An event is put on the node: its claim cannot be used")
+	}
+	if e.node == "" {
+		return
+	}
+	message := event.Message
+	if event.Volume != "" {
+		message = fmt.Sprintf("Volume %s: %s", event.Volume, message)
+	}
+	recorder.Event(nodeReference(e.node), kind, event.Reason, message)
 }
 
-// object gives the claim that an event is about; none when it is about the node or the claim is not known. While the API
-// server cannot answer it is asked again.
-func (e *Events) object(ctx context.Context, event entry) (*corev1.ObjectReference, error) {
-	if event.Claim == (volume.Claim{}) {
-		return nil, nil
-	}
+// await gives the claim of an event. While the API server cannot answer it is asked again.
+func (e *Events) await(ctx context.Context, event entry) (*corev1.ObjectReference, error) {
 	ctx, cancel := context.WithDeadline(ctx, event.at.Add(maxAge))
 	defer cancel()
 	for pause := e.pause; ; pause = min(2*pause, lastPause) {
-		about, err := e.claim(ctx, event.Claim)
+		claim, err := e.claim(ctx, event.Claim)
 		if err == nil || !temporary(err) {
-			return about, err
+			return claim, err
 		}
 		e.complaints.log(ctx, err, "An event waits for the API server")
 		select {

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -24,26 +25,32 @@ var _ record.EventSink = (*sink)(nil)
 // Create implements record.EventSink.
 func (s *sink) Create(e *corev1.Event) (*corev1.Event, error) {
 	made, err := s.client.createEvent(s.ctx, e)
-	s.complain(err)
-	return made, err
+	return made, s.judge(err)
 }
 
 // Patch implements record.EventSink. That the event has expired is no failure: it is created anew.
 func (s *sink) Patch(old *corev1.Event, patch []byte) (*corev1.Event, error) {
 	made, err := s.client.patchEvent(s.ctx, old, patch)
-	if !apierrors.IsNotFound(err) {
-		s.complain(err)
+	if apierrors.IsNotFound(err) {
+		return made, err
 	}
-	return made, err
+	return made, s.judge(err)
 }
 
 // Update is asked for by the interface; the recorder patches.
 func (*sink) Update(*corev1.Event) (*corev1.Event, error) { return nil, errors.ErrUnsupported }
 
-func (s *sink) complain(err error) {
-	if err != nil {
-		s.complaints.log(s.ctx, err, "An event could not be written")
+// judge logs a failure. The recorder gives up at any answer of the API server, and tries again after other errors: an
+// answer that may change must look like one of those.
+func (s *sink) judge(err error) error {
+	if err == nil {
+		return nil
 	}
+	s.complaints.log(s.ctx, err, "An event could not be written")
+	if temporary(err) {
+		return fmt.Errorf("kube: %w", err)
+	}
+	return err
 }
 
 // complainEvery is how often a failure is logged, whatever the number of events.
