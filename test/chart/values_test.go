@@ -32,6 +32,10 @@ func TestRefusals(t *testing.T) {
 		{"class with another's target", class("parameters.target=t9"), `storageClasses[0] (san).parameters.target: "t9"`},
 		{"secret without name", class("chapSecret.namespace=x"), "/storageClasses/0/chapSecret': missing property 'name'"},
 		{"binding mode", class("volumeBindingMode=Later"), "/storageClasses/0/volumeBindingMode"},
+		{
+			"topology that is not the driver's", class("allowedTopologies[0].matchLabelExpressions[0].key=zone"),
+			"/storageClasses/0/allowedTopologies/0/matchLabelExpressions/0/key",
+		},
 		{"duration", "sidecars.attacher.timeout=2", "/sidecars/attacher/timeout"},
 		{"replicas", "controller.replicas=0", "/controller/replicas"},
 		{"distribution", "distribution=beos", "/distribution"},
