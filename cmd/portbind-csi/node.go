@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/portbind/portbind/pkg/attach"
@@ -61,25 +62,31 @@ func runNode(ctx context.Context, flags serveFlags, name string, host *hostexec.
 	}
 	defer attacher.Close()
 	options.Attach = attacher
-	return serveNode(ctx, flags, driver.NewNode(options), attacher)
+	return serveNode(ctx, flags, name, driver.NewNode(options), attacher)
 }
 
-func serveNode(ctx context.Context, flags serveFlags, node *driver.Node, attacher *attach.Attacher) error {
+func serveNode(ctx context.Context, flags serveFlags, name string, node *driver.Node, attacher *attach.Attacher) error {
 	registry := newRegistry()
-	if err := registry.Register(driver.NewNodeCollector(ctx, node)); err != nil {
-		return fmt.Errorf("register node metrics: %w", err)
+	watcher, work := newWatcher(ctx, name, node)
+	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node), watcher} {
+		if err := registry.Register(c); err != nil {
+			return fmt.Errorf("register node metrics: %w", err)
+		}
 	}
 	changes := make(chan struct{}, 1)
+	work = append(work, background(func(ctx context.Context) {
+		node.HealLoop(ctx, changes)
+	}), func(ctx context.Context) error {
+		return linkwatch.Watch(ctx, func() {
+			notify(changes)
+			watcher.Poke()
+		})
+	})
 	return serve(ctx, flags, driver.ServerConfig{
 		Identity: driver.NewIdentity(version, func(ctx context.Context) (bool, error) { return true, attacher.Ready(ctx) }),
 		Node:     node,
 		Rules:    driver.NodeRules(),
-	}, registry, func(ctx context.Context) error {
-		node.HealLoop(ctx, changes)
-		return nil
-	}, func(ctx context.Context) error {
-		return linkwatch.Watch(ctx, func() { notify(changes) })
-	})
+	}, registry, work...)
 }
 
 // notify leaves a note for a receiver that is busy; one is enough.
@@ -96,9 +103,9 @@ func newAttacher(ctx context.Context, cfg driver.NodeConfig, host *hostexec.Loca
 		timers = iscsi.TolerantTimers()
 	}
 	return attach.New(ctx, attach.Config{
-		ISCSI: iscsi.New(iscsi.Options{Host: host}),
+		ISCSI:      iscsi.New(iscsi.Options{Host: host}),
 		Interfaces: interfaces(cfg),
-		Files: host.InHost, Timers: timers, Grace: time.Duration(cfg.SessionLinger),
+		Files:      host.InHost, Timers: timers, Grace: time.Duration(cfg.SessionLinger),
 	})
 }
 

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"k8s.io/klog/v2"
+
+	"github.com/portbind/portbind/pkg/driver"
+	"github.com/portbind/portbind/pkg/kube"
+	"github.com/portbind/portbind/pkg/pathwatch"
+	"github.com/portbind/portbind/pkg/sysfs"
+)
+
+// newWatcher makes the watcher of the volumes' paths, and gives what has to run for it.
+func newWatcher(ctx context.Context, name string, node *driver.Node) (*pathwatch.Watcher, []func(context.Context) error) {
+	cfg := pathwatch.Config{Node: name, View: node.View}
+	var work []func(context.Context) error
+	if events := newEvents(ctx, name); events != nil {
+		cfg.Tell = events.Post
+		work = append(work, background(events.Run))
+	}
+	watcher := pathwatch.New(cfg)
+	return watcher, append(work, background(watcher.Run), background(func(ctx context.Context) {
+		if err := sysfs.WatchMaps(ctx, watcher.Poke); err != nil {
+			klog.FromContext(ctx).Error(err, "Failed paths are noticed later")
+		}
+	}))
+}
+
+// newEvents are the events in Kubernetes; nil where there is no API server to tell. Volumes do not depend on it.
+func newEvents(ctx context.Context, node string) *kube.Events {
+	client, err := kube.InCluster()
+	switch {
+	case errors.Is(err, kube.ErrNotInCluster):
+		klog.FromContext(ctx).Info("Not in a cluster: no events are written")
+		return nil
+	case err != nil:
+		klog.FromContext(ctx).Error(err, "No events are written")
+		return nil
+	}
+	return kube.NewEvents(client, driver.Name, node)
+}
+
+// background is work that ends without an error.
+func background(run func(context.Context)) func(context.Context) error {
+	return func(ctx context.Context) error {
+		run(ctx)
+		return nil
+	}
+}
