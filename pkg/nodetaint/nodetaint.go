@@ -10,18 +10,20 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 )
 
 // interval is between two looks at whether the node is ready, and between two attempts to say so.
 const interval = 2 * time.Second
 
-// Nodes is what is needed of the API server.
+// Nodes is what is needed of the API server; client-go's NodeInterface is one, and so is kube.Nodes.
 type Nodes interface {
-	// Node gets a node.
-	Node(ctx context.Context, name string) (*corev1.Node, error)
-	// PatchNode changes a node by a JSON merge patch.
-	PatchNode(ctx context.Context, name string, patch []byte) error
+	Get(ctx context.Context, name string, o metav1.GetOptions) (*corev1.Node, error)
+	Patch(
+		ctx context.Context, name string, kind types.PatchType, patch []byte, o metav1.PatchOptions, subresources ...string,
+	) (*corev1.Node, error)
 }
 
 // Remover removes one taint, whatever its effect and value, from one node.
@@ -68,7 +70,7 @@ func (r *Remover) attempt(ctx context.Context) error {
 	if err := r.Ready(ctx); err != nil {
 		return err
 	}
-	node, err := r.Nodes.Node(ctx, r.Node)
+	node, err := r.Nodes.Get(ctx, r.Node, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("get node %s: %w", r.Node, err)
 	}
@@ -80,7 +82,7 @@ func (r *Remover) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Nodes.PatchNode(ctx, r.Node, patch); err != nil {
+	if _, err := r.Nodes.Patch(ctx, r.Node, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("patch node %s: %w", r.Node, err)
 	}
 	klog.FromContext(ctx).Info("Volumes can be attached: the start-up taint is removed", "taint", r.Key)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const key = "iscsi.portbind.io/agent-not-ready"
@@ -35,19 +37,21 @@ func (f *fakeNodes) next() error {
 	return err
 }
 
-func (f *fakeNodes) Node(_ context.Context, name string) (*corev1.Node, error) {
+func (f *fakeNodes) Get(_ context.Context, name string, _ metav1.GetOptions) (*corev1.Node, error) {
 	if name != f.node.Name {
 		panic("get of node " + name)
 	}
 	return f.node.DeepCopy(), f.next()
 }
 
-func (f *fakeNodes) PatchNode(_ context.Context, name string, patch []byte) error {
-	if name != f.node.Name {
-		panic("patch of node " + name)
+func (f *fakeNodes) Patch(
+	_ context.Context, name string, kind types.PatchType, patch []byte, _ metav1.PatchOptions, subresources ...string,
+) (*corev1.Node, error) {
+	if name != f.node.Name || kind != types.MergePatchType || len(subresources) > 0 {
+		panic("patch of node " + name + " by " + string(kind))
 	}
 	if err := f.next(); err != nil {
-		return err
+		return nil, err
 	}
 	var p struct {
 		Metadata struct {
@@ -61,11 +65,11 @@ func (f *fakeNodes) PatchNode(_ context.Context, name string, patch []byte) erro
 		panic(err)
 	}
 	if p.Metadata.ResourceVersion != f.node.ResourceVersion {
-		return errors.New("conflict")
+		return nil, errors.New("conflict")
 	}
 	f.patches++
 	f.node.Spec.Taints = p.Spec.Taints
-	return nil
+	return f.node.DeepCopy(), nil
 }
 
 // ticks never lets a test wait.
