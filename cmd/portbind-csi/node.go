@@ -26,32 +26,40 @@ const (
 	bootIDFile    = "/proc/sys/kernel/random/boot_id"
 )
 
+// nodeFlags are those of the node plugin.
+type nodeFlags struct {
+	serveFlags
+
+	name, taint string
+	host        hostexec.Options
+}
+
 func newNodeCommand() *cobra.Command {
-	var flags serveFlags
-	var name string
-	var host hostexec.Options
+	var flags nodeFlags
 	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Serve the CSI node service, and keep the sessions of this node whole",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runNode(cmd.Context(), flags, name, hostexec.New(host))
+			return runNode(cmd.Context(), flags)
 		},
 	}
 	flags.add(cmd, "/etc/portbind/node.yaml")
-	cmd.Flags().StringVar(&name, "node-name", "", "this node's name in the cluster")
-	cmd.Flags().BoolVar(&host.HostMountNamespace, "host-mounts", false,
+	cmd.Flags().StringVar(&flags.name, "node-name", "", "this node's name in the cluster")
+	cmd.Flags().BoolVar(&flags.host.HostMountNamespace, "host-mounts", false,
 		"in a container with hostPID: use the programs and /etc of the host, not of the image")
+	cmd.Flags().StringVar(&flags.taint, "startup-taint", "", "key of the taint to remove from this node once volumes can be attached")
 	return cmd
 }
 
-func runNode(ctx context.Context, flags serveFlags, name string, host *hostexec.Local) (err error) {
+func runNode(ctx context.Context, flags nodeFlags) (err error) {
 	raisePriority(ctx)
 	cfg, err := driver.LoadNodeConfig(flags.config)
 	if err != nil {
 		return err
 	}
-	options, err := nodeOptions(cfg, name, host)
+	host := hostexec.New(flags.host)
+	options, err := nodeOptions(cfg, flags.name, host)
 	if err != nil {
 		return err
 	}
@@ -62,12 +70,19 @@ func runNode(ctx context.Context, flags serveFlags, name string, host *hostexec.
 	}
 	defer attacher.Close()
 	options.Attach = attacher
-	return serveNode(ctx, flags, name, driver.NewNode(options), attacher)
+	work, err := taintWork(flags, attacher, interfaces(cfg))
+	if err != nil {
+		return err
+	}
+	return serveNode(ctx, flags, driver.NewNode(options), attacher, work...)
 }
 
-func serveNode(ctx context.Context, flags serveFlags, name string, node *driver.Node, attacher *attach.Attacher) error {
+func serveNode(
+	ctx context.Context, flags nodeFlags, node *driver.Node, attacher *attach.Attacher, work ...func(context.Context) error,
+) error {
 	registry := newRegistry()
-	watcher, work := newWatcher(ctx, name, node)
+	watcher, watching := newWatcher(ctx, flags.name, node)
+	work = append(work, watching...)
 	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node), watcher} {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register node metrics: %w", err)
@@ -82,7 +97,7 @@ func serveNode(ctx context.Context, flags serveFlags, name string, node *driver.
 			watcher.Poke()
 		})
 	})
-	return serve(ctx, flags, driver.ServerConfig{
+	return serve(ctx, flags.serveFlags, driver.ServerConfig{
 		Identity: driver.NewIdentity(version, func(ctx context.Context) (bool, error) { return true, attacher.Ready(ctx) }),
 		Node:     node,
 		Rules:    driver.NodeRules(),
