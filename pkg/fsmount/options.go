@@ -62,6 +62,10 @@ var deniedOptions = []string{
 // optionForm is what an option looks like: no white space, quotes or control characters, no leading dash.
 var optionForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/@%+=-]{0,255}$`)
 
+// contextForm is an SELinux context as kubelet gives it for CSIDriver's seLinuxMount, in an element of its own: its categories
+// have commas, which the kernel takes for its own only between quotes (selinux_sb_eat_lsm_opts).
+var contextForm = regexp.MustCompile(`^context="[a-zA-Z0-9_]{1,64}(:[a-zA-Z0-9_]{1,64}){2}(:[sc0-9.,:-]{1,900})?"$`)
+
 // maxOptions is far more than anybody needs; mount(2) takes one page of data.
 const maxOptions = 64
 
@@ -70,6 +74,10 @@ const maxOptions = 64
 func ParseOptions(list []string) (Options, error) {
 	var o Options
 	for _, element := range list {
+		if contextForm.MatchString(element) {
+			o.Data = append(o.Data, element)
+			continue
+		}
 		for option := range strings.SplitSeq(element, ",") {
 			if err := o.add(option); err != nil {
 				return Options{}, err
