@@ -9,8 +9,13 @@ import (
 	"github.com/portbind/portbind/pkg/binding"
 )
 
-// settleTime is how long a volume may gather its paths after it was staged before what is missing counts as lost.
-const settleTime = 10 * time.Second
+const (
+	// settleTime is how long a volume may gather its paths after it was staged before what is missing counts as lost.
+	settleTime = 10 * time.Second
+	// calmTime is how long it must have been better before that is told. Paths that return often go once more: multipathd
+	// may hold against them what it saw before.
+	calmTime = 5 * time.Second
+)
 
 // tracker remembers what was told, so that each change is told once. It does no I/O.
 type tracker struct {
@@ -31,6 +36,8 @@ type track struct {
 	now  condition
 	told level
 	lost []pair
+	// better is since when it has been better than that.
+	better time.Time
 }
 
 // shift is a change of one volume's redundancy over one interface.
@@ -43,6 +50,14 @@ type shift struct {
 type news struct {
 	events []Event
 	shifts []shift
+	// again is when the next look is due, if something waits for the time to pass.
+	again time.Duration
+}
+
+func (n *news) lookAgain(in time.Duration) {
+	if n.again == 0 || in < n.again {
+		n.again = in
+	}
 }
 
 func newTracker(where string) *tracker {
@@ -74,9 +89,14 @@ func (t *tracker) updateVolume(v Volume, r binding.Resolution, now time.Time, n 
 	k.volume, k.now = v, assess(v, r)
 	k.settled = k.settled || k.now.level() == whole || now.Sub(k.since) >= settleTime
 	if !k.settled {
+		n.lookAgain(settleTime - now.Sub(k.since))
 		return
 	}
-	reason, shifts := k.next()
+	reason, shifts, wait := k.next(now)
+	if wait > 0 {
+		n.lookAgain(wait)
+		return
+	}
 	n.shifts = append(n.shifts, shifts...)
 	if reason != "" {
 		n.events = append(n.events, Event{
@@ -86,27 +106,43 @@ func (t *tracker) updateVolume(v Volume, r binding.Resolution, now time.Time, n 
 	}
 }
 
-// next compares what is with what was told. Fewer lost paths than told are no news until there are none; more are.
-func (k *track) next() (reason string, shifts []shift) {
+// next compares what is with what was told. Fewer lost paths than told are no news until there are none; more are, at once.
+// What is better waits until it has been so for a while.
+func (k *track) next(now time.Time) (reason string, shifts []shift, wait time.Duration) {
 	var lost []pair
 	for _, l := range k.now.lost {
 		lost = append(lost, l.pair)
 	}
 	is, more := k.now.level(), !subset(lost, k.lost)
+	switch better := is < k.told || len(lost) < len(k.lost); {
+	case more || !better:
+		k.better = time.Time{}
+	case k.better.IsZero():
+		k.better = now
+		return "", nil, calmTime
+	case now.Sub(k.better) < calmTime:
+		return "", nil, calmTime - now.Sub(k.better)
+	}
+	reason = k.reason(is, more)
+	shifts = compare(k.lost, lost)
+	k.told, k.lost, k.better = is, lost, time.Time{}
+	return reason, shifts, 0
+}
+
+// reason names the change from what was told to what is.
+func (k *track) reason(is level, more bool) string {
 	switch {
 	case is == k.told && (is != reduced || !more):
+		return ""
 	case is == whole:
-		reason = RedundancyRestored
+		return RedundancyRestored
 	case is == none:
-		reason = AllPathsLost
+		return AllPathsLost
 	case k.told == none:
-		reason = SomePathsBack
+		return SomePathsBack
 	default:
-		reason = RedundancyLost
+		return RedundancyLost
 	}
-	shifts = compare(k.lost, lost)
-	k.told, k.lost = is, lost
-	return reason, shifts
 }
 
 func subset(of, all []pair) bool {

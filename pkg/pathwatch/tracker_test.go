@@ -38,7 +38,8 @@ func TestTracker(t *testing.T) {
 			{40, view(noB, vol(all()...)), []string{bDown, lessB}, []shift{{"san-b", false}}},
 			{46, view(noB, vol(all(loggedOut)...)), nil, nil},
 			{60, view(both, vol(all(loggedOut)...)), []string{bUp}, nil},
-			{65, view(both, vol(all()...)), []string{back}, []shift{{"san-b", true}}},
+			{65, view(both, vol(all()...)), nil, nil},
+			{70, view(both, vol(all()...)), []string{back}, []shift{{"san-b", true}}},
 			{95, view(both, vol(all()...)), nil, nil},
 		},
 		"not whole at the first look": {
@@ -54,17 +55,32 @@ func TestTracker(t *testing.T) {
 			{60, view(nothing, vol(all()...)), []string{
 				aDown, "AllPathsLost: None of 4 paths is left on node n1, I/O waits: san-a (eth2) has no link; san-b (eth3) has no link",
 			}, []shift{{"san-a", false}}},
-			{70, view(noB, vol(all()...)), []string{
-				aUp, "SomePathsBack: 2 of 4 paths work again on node n1, I/O goes on; still lost: san-b (eth3) has no link",
+			{70, view(noB, vol(all()...)), []string{aUp}, nil},
+			{76, view(noB, vol(all()...)), []string{
+				"SomePathsBack: 2 of 4 paths work again on node n1, I/O goes on; still lost: san-b (eth3) has no link",
 			}, []shift{{"san-a", true}}},
 			{80, view(both, vol(all()[:3]...)), []string{bUp}, nil},
-			{90, view(both, vol(all()...)), []string{back}, []shift{{"san-b", true}}},
+			{85, view(both, vol(all()[:3]...)), nil, nil},
+			{90, view(both, vol(all()...)), nil, nil},
+			{95, view(both, vol(all()...)), []string{back}, []shift{{"san-b", true}}},
+		},
+		"a path that returns goes once more": {
+			{0, view(both, vol(all()...)), nil, nil},
+			{40, view(nothing, vol(all()...)), []string{
+				aDown, bDown, "AllPathsLost: None of 4 paths is left on node n1, I/O waits: san-a (eth2) has no link; san-b (eth3) has no link",
+			}, []shift{{"san-a", false}, {"san-b", false}}},
+			{50, view(noB, vol(all()...)), []string{aUp}, nil},
+			{52, view(nothing, vol(all()...)), []string{aDown}, nil},
+			{54, view(both, vol(all()...)), []string{aUp, bUp}, nil},
+			{58, view(both, vol(all()...)), nil, nil},
+			{59, view(both, vol(all()...)), []string{back}, []shift{{"san-a", true}, {"san-b", true}}},
 		},
 		"better is no news, but worse after that is": {
 			{0, view(both, vol(all(loggedOut)...)), []string{
 				"RedundancyLost: 2 of 4 paths are left on node n1: san-b (eth3): session down to 10.99.0.1:3260, 10.99.0.2:3260",
 			}, []shift{{"san-b", false}}},
 			{10, view(both, vol(all()[:3]...)), nil, nil},
+			{15, view(both, vol(all()[:3]...)), nil, nil},
 			{20, view(both, vol(all(failed)...)), []string{
 				"RedundancyLost: 2 of 4 paths are left on node n1: san-b (eth3): path failed to 10.99.0.1:3260, 10.99.0.2:3260",
 			}, nil},
@@ -80,7 +96,7 @@ func TestTracker(t *testing.T) {
 		},
 		"but not for ever": {
 			{0, view(both), nil, nil},
-			{40, view(both, vol(all()[:1]...)), nil, nil},
+			{40, view(both, vol(all()[:1]...)), nil, nil}, // looks again by itself: TestWatcherLooksAgain
 			{50, view(both, vol(all()[:2]...)), []string{
 				"RedundancyLost: 2 of 4 paths are left on node n1: san-b (eth3): no session to 10.99.0.1:3260, 10.99.0.2:3260",
 			}, []shift{{"san-b", false}}},

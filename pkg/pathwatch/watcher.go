@@ -59,16 +59,16 @@ func (w *Watcher) Poke() {
 
 // Run looks at once, then after pokes when it has become quiet, and at the slow sweep, until ctx ends.
 func (w *Watcher) Run(ctx context.Context) {
-	for w.look(ctx); w.wait(ctx); {
-		w.look(ctx)
+	for again := w.look(ctx); w.wait(ctx, again); {
+		again = w.look(ctx)
 	}
 }
 
 // wait returns when it is time to look; false when ctx ends.
-func (w *Watcher) wait(ctx context.Context) bool {
+func (w *Watcher) wait(ctx context.Context, again time.Duration) bool {
 	select {
 	case <-ctx.Done():
-	case <-time.After(sweep):
+	case <-time.After(again):
 	case <-w.pokes:
 		w.settle(ctx)
 	}
@@ -91,13 +91,14 @@ func (w *Watcher) settle(ctx context.Context) {
 	}
 }
 
-func (w *Watcher) look(ctx context.Context) {
+// look tells what has changed, and gives when to look again at the latest.
+func (w *Watcher) look(ctx context.Context) time.Duration {
 	view, err := w.cfg.View(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Look at the paths of the volumes")
 		}
-		return
+		return sweep
 	}
 	w.mu.Lock()
 	n := w.tracker.update(view, time.Now())
@@ -106,6 +107,10 @@ func (w *Watcher) look(ctx context.Context) {
 	for _, e := range n.events {
 		w.tell(ctx, e)
 	}
+	if n.again > 0 {
+		return n.again
+	}
+	return sweep
 }
 
 func (w *Watcher) tell(ctx context.Context, e Event) {

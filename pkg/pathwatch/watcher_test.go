@@ -86,6 +86,25 @@ func TestWatcherLooksOnceItIsQuiet(t *testing.T) {
 	})
 }
 
+// TestWatcherLooksAgain lets nothing happen after a volume was staged, and after its paths were back.
+func TestWatcherLooksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{view: view(node(sanA, sanB))}
+		w := f.watch(t)
+		synctest.Wait()
+		f.set(view(node(sanA, sanB), vol(all()[:2]...)), nil)
+		w.Poke()
+		pass(12 * time.Second)
+		f.set(view(node(sanA, sanB), vol(all()...)), nil)
+		w.Poke()
+		pass(7 * time.Second)
+		want := []time.Duration{0, time.Second, 11 * time.Second, 13 * time.Second, 18 * time.Second}
+		if !slices.Equal(f.looks, want) || !slices.Equal(f.events, []string{RedundancyLost, RedundancyRestored}) {
+			t.Errorf("looked after %v, told %v", f.looks, f.events)
+		}
+	})
+}
+
 func TestWatcherLosesPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{view: view(node(sanA, sanB))}
@@ -131,7 +150,7 @@ func TestMetrics(t *testing.T) {
 		}
 		check(metrics("0", "2", "0", "1", "0"))
 		f.set(view(node(sanA, sanB), v), nil)
-		pass(31 * time.Second)
+		pass(36 * time.Second)
 		check(metrics("1", "4", "0", "1", "1"))
 		f.set(view(node(down(sanA), down(sanB)), v), nil)
 		pass(31 * time.Second)
