@@ -44,7 +44,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	addLogFlags(root)
-	root.AddCommand(newControllerCommand(), newNodeCommand(), newVersionCommand())
+	root.AddCommand(newControllerCommand(), newNodeCommand(), newAliveCommand(), newVersionCommand())
 	return root
 }
 

@@ -106,16 +106,19 @@ func TestProbes(t *testing.T) {
 	for _, pod := range []corev1.PodSpec{controllerPod(t, all), nodePod(t, all)} {
 		endpoint, _ := flag(container(t, pod, "liveness-probe"), "http-endpoint")
 		plugin := container(t, pod, "portbind-csi")
-		for _, probe := range []*corev1.Probe{plugin.LivenessProbe, plugin.ReadinessProbe} {
-			port := probe.HTTPGet.Port.String()
-			for _, p := range plugin.Ports {
-				if p.Name == port {
-					port = strconv.Itoa(int(p.ContainerPort))
-				}
+		ready := plugin.ReadinessProbe.HTTPGet
+		port := ready.Port.String()
+		for _, p := range plugin.Ports {
+			if p.Name == port {
+				port = strconv.Itoa(int(p.ContainerPort))
 			}
-			if got := probe.HTTPGet.Host + ":" + port; got != endpoint {
-				t.Errorf("%s is asked, %s is served", got, endpoint)
-			}
+		}
+		if got := ready.Host + ":" + port; got != endpoint {
+			t.Errorf("%s is asked, %s is served", got, endpoint)
+		}
+		socket, _ := flag(plugin, "endpoint")
+		if alive := plugin.LivenessProbe.Exec.Command; !slices.Contains(alive, "--endpoint="+socket) {
+			t.Errorf("%v asks elsewhere than at %s", alive, socket)
 		}
 	}
 	for _, c := range controllerPod(t, all).Containers {

@@ -72,8 +72,8 @@ A sidecar of the controller: (dict "root" $ "name" "csi-attacher" "values" .Valu
 {{- end }}
 
 {{/*
-Probes of a plugin: ready as soon as it can work; restarted when it has not been able to for three minutes, which is soon enough for
-a process that hangs and rare enough for a node that lacks a program. (dict "get" "the httpGet's fields")
+Probes of a plugin. Ready: it can work, as its Probe says. Alive: it answers at all; restarting one that waits for iscsid or for a
+target would only delay it. (dict "get" "the httpGet's fields")
 */}}
 {{- define "portbind.probes" -}}
 readinessProbe:
@@ -82,9 +82,9 @@ readinessProbe:
   timeoutSeconds: 10
   failureThreshold: 3
 livenessProbe:
-  httpGet: {{ .get }}
-  initialDelaySeconds: 30
+  exec: { command: [/portbind-csi, alive, --endpoint=unix:///csi/csi.sock, --timeout=15s] }
+  initialDelaySeconds: 10
   periodSeconds: 30
-  timeoutSeconds: 10
-  failureThreshold: 6
+  timeoutSeconds: 20
+  failureThreshold: 4
 {{- end }}
