@@ -27,6 +27,7 @@ func TestDecodes(t *testing.T) {
 	for name, args := range map[string][]string{
 		"minimal":         values(minimal),
 		"full":            values(full),
+		"the lab's":       values("../../hack/cluster/values.yaml"),
 		"no snapshotter":  append(values(full), "--set", "sidecars.snapshotter.enabled=false"),
 		"no metrics":      append(values(full), "--set", "metrics.enabled=false"),
 		"no capacity":     append(values(full), "--set", "csiDriver.storageCapacity=false"),
