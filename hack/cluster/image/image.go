@@ -23,7 +23,11 @@ type Image struct {
 	Links      map[string]string // path in the image -> what it points to
 	Dirs       []string          // writable by all
 	Entrypoint []string
+	Env        []string
 }
+
+// Quiet keeps Go's runtime from sending itself signals, which are dear in User-Mode Linux: importing images takes a third less time.
+const Quiet = "GODEBUG=asyncpreemptoff=1"
 
 // Write writes an archive with all images.
 func Write(to string, images []Image) error {
@@ -64,7 +68,7 @@ func (a *archive) add(i Image) error {
 	digest := digestOf(layer)
 	config, err := json.Marshal(map[string]any{
 		"architecture": "amd64", "os": "linux", "created": epoch,
-		"config":  map[string]any{"Entrypoint": i.Entrypoint, "Env": []string{"PATH=/bin"}},
+		"config":  map[string]any{"Entrypoint": i.Entrypoint, "Env": append([]string{"PATH=/bin"}, i.Env...)},
 		"rootfs":  map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest}},
 		"history": []map[string]any{{"created": epoch}},
 	})

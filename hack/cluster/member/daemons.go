@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/portbind/portbind/hack/cluster/image"
 	"github.com/portbind/portbind/hack/cluster/layout"
 	"github.com/portbind/portbind/hack/cluster/progress"
 )
@@ -57,7 +58,7 @@ func (m *Member) daemon(ctx context.Context, argv ...string) {
 func (m *Member) once(ctx context.Context, out *os.File, argv []string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), "PATH="+m.Layout.Debian("usr/bin")+":"+m.Layout.Debian("usr/sbin")+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), image.Quiet, "PATH="+m.Layout.Debian("usr/bin")+":"+m.Layout.Debian("usr/sbin")+":"+os.Getenv("PATH"))
 	// A group of its own: iscsid signals its whole group when it ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	if err := cmd.Start(); err != nil {

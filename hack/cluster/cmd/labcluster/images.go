@@ -61,7 +61,9 @@ func packAll(l layout.Layout, dir string) error {
 	others := []image.Image{busybox, program(filepath.Join(l.Root, ".cache/cluster/bin/pause"), "pause", member.PauseImage)}
 	refs := sidecars()
 	for _, name := range slices.Sorted(maps.Keys(refs)) {
-		others = append(others, program(l.Program(fileOf(name)), name, refs[name]))
+		sidecar := program(l.Program(fileOf(name)), name, refs[name])
+		sidecar.Env = []string{image.Quiet}
+		others = append(others, sidecar)
 	}
 	driver := program(l.Bin("portbind-csi"), "portbind-csi", driverImage)
 	if err := pack(dir, "others", others); err != nil {
@@ -105,7 +107,7 @@ func busyboxImage(l layout.Layout) (image.Image, error) {
 func pack(dir, name string, images []image.Image) error {
 	sum := sha256.New()
 	for _, i := range images {
-		fmt.Fprintln(sum, i.Refs)
+		fmt.Fprintln(sum, i.Refs, i.Env)
 	}
 	for _, i := range images {
 		for _, file := range i.Files {
