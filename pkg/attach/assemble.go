@@ -139,8 +139,12 @@ func (a *Attacher) groups(disks []sysfs.Disk) [][]multipath.Devno {
 	return slices.DeleteFunc(byRank, func(g []multipath.Devno) bool { return len(g) == 0 })
 }
 
-// accessState is empty where the kernel has no handler on the disk: then all paths are alike.
+// accessState is empty where all paths are alike: the kernel has no handler on the disk, or the LUN is of our own target,
+// whose policy has one group.
 func (a *Attacher) accessState(d sysfs.Disk) string {
+	if d.Vendor == multipath.Vendor && d.Model == multipath.Product {
+		return ""
+	}
 	text, err := os.ReadFile(filepath.Join(string(a.sys), "block", d.Name, "device", "access_state"))
 	if err != nil {
 		return ""

@@ -56,11 +56,14 @@ func (p Policy) render() []byte {
 	b.WriteString("# Written by portbind-csi; changes are overwritten. It concerns the LUNs of portbind-targetd only.\n")
 	fmt.Fprintf(&b, "devices {\n\tdevice {\n\t\tvendor \"^%s$\"\n\t\tproduct \"^%s$\"\n", Vendor, Product)
 	for _, kv := range [][2]string{
-		{"path_grouping_policy", "group_by_prio"},
+		// One group, whatever the kernel's ALUA handler says: all portals of a target host lead to the same disks. By priority,
+		// a path whose priority could not be read for a moment got a group of its own, without I/O.
+		{"path_grouping_policy", "multibus"},
+		{"prio", "const"},
+		{"detect_prio", "no"},
 		{"path_selector", `"service-time 0"`},
 		{"path_checker", "tur"},
 		{"detect_checker", "yes"},
-		{"detect_prio", "yes"},
 		{"failback", "immediate"},
 		{"no_path_retry", p.noPathRetry()},
 		{"fast_io_fail_tmo", fmt.Sprint(max(1, int(p.FastIOFail/time.Second)))},

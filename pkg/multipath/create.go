@@ -14,8 +14,8 @@ const (
 	// halfMade is how long somebody else's map may be without a table before it counts as left behind: libdevmapper
 	// creates, loads and resumes without a pause.
 	halfMade = time.Second
-	// maxMinors is how many maps there can be (the kernel's MINORBITS).
-	maxMinors = 1 << 20
+	// maxMinors bounds the search for a free number; a host has some hundred maps.
+	maxMinors = 1 << 14
 )
 
 // Create makes the map of id over t's paths and returns it usable and held open: release the hold when multipathd has
@@ -53,26 +53,11 @@ func (d *DM) createBeside(name, uuid string, avoid []uint32) (Devno, error) {
 			continue
 		}
 		devno, err := d.createAt(name, uuid, minor)
-		if !errors.Is(err, ErrExists) {
+		if !errors.Is(err, ErrNotFound) { // ENXIO: the number is taken (dm_create, drivers/md/dm.c)
 			return devno, err
-		}
-		// The number is taken, or the name, or the uuid: the kernel says EBUSY of all three.
-		if taken, findErr := d.taken(name, uuid); findErr != nil || taken {
-			return devno, errors.Join(err, findErr)
 		}
 	}
 	return Devno{}, &Error{Op: "create", On: name, Err: errors.New("no number is free")}
-}
-
-// taken says whether a map of that name or uuid exists.
-func (d *DM) taken(name, uuid string) (bool, error) {
-	for _, h := range []head{{uuid: uuid}, {name: name}} {
-		_, _, err := d.do("status", cmdDevStatus, h, nil)
-		if !errors.Is(err, ErrNotFound) {
-			return err == nil, err
-		}
-	}
-	return false, nil
 }
 
 // start opens the map between load and resume: the node is there from the first load on (since Linux 5.15, before

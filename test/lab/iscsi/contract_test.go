@@ -215,7 +215,8 @@ func TestTimersSurviveARestartOfISCSID(t *testing.T) {
 	s.daemon.ISCSID.Restart()
 	// iscsid makes every connection anew.
 	s.Eventually(20*time.Second, "session back", func() bool {
-		return s.loggedIn() == 1 && connection(session, "local_port") != port
+		now := connection(session, "local_port")
+		return now != "" && now != port && s.loggedIn() == 1
 	})
 	if noop := connection(session, "recv_tmo") + "/" + connection(session, "ping_tmo"); noop != "2/2" {
 		t.Errorf("noop timers %s", noop)

@@ -176,7 +176,7 @@ func id(session sysfs.Session) iscsi.NodeID {
 func connection(session int, name string) string {
 	data, err := os.ReadFile(fmt.Sprintf("/sys/class/iscsi_connection/connection%d:0/%s", session, name))
 	if err != nil {
-		return err.Error()
+		return "" // as without a connection
 	}
 	return strings.TrimSpace(string(data))
 }
