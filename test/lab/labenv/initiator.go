@@ -143,11 +143,15 @@ func (i *Initiator) release() {
 	for _, disk := range Disks() {
 		_ = os.WriteFile("/sys/block/"+disk+"/device/delete", []byte("1"), 0o200)
 	}
-	for _, s := range Sessions() {
-		_, _ = i.e.Try("iscsiadm", "-m", "session", "-r", fmt.Sprint(s.ID), "-u")
-	}
-	if left := Sessions(); len(left) > 0 {
-		i.e.T.Errorf("cleanup: sessions do not log out: %+v", left)
+	// open-iscsi refuses while it makes a connection anew.
+	_, gone := within(20*time.Second, func() bool {
+		for _, s := range Sessions() {
+			_, _ = i.e.Try("iscsiadm", "-m", "session", "-r", fmt.Sprint(s.ID), "-u")
+		}
+		return len(Sessions()) == 0
+	})
+	if !gone {
+		i.e.T.Errorf("cleanup: sessions do not log out: %+v", Sessions())
 	}
 }
 
