@@ -20,7 +20,7 @@ func (m *Member) nodeFiles() map[string]string {
 		// Debian's defaults (find_multipaths strict), but for a checker that looks more often, as docs/install.md has it.
 		"/etc/multipath.conf":       "defaults {\n\tuser_friendly_names no\n\tpolling_interval 2\n}\n",
 		cniDir + "/10-lab.conflist": m.cni(),
-		containerdConfig:            m.containerd(),
+		containerdConfig:            m.containerdConfig(),
 		kubeletConfig:               m.kubelet(),
 	}
 }
@@ -34,7 +34,7 @@ func (m *Member) cni() string {
 `, layout.PodSubnet(m.Index))
 }
 
-func (m *Member) containerd() string {
+func (m *Member) containerdConfig() string {
 	return fmt.Sprintf(`version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = %q

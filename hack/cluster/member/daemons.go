@@ -61,6 +61,8 @@ func (m *Member) once(ctx context.Context, out *os.File, argv []string) error {
 	cmd.Env = append(os.Environ(), image.Quiet, "PATH="+m.Layout.Debian("usr/bin")+":"+m.Layout.Debian("usr/sbin")+":"+os.Getenv("PATH"))
 	// A group of its own: iscsid signals its whole group when it ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", argv[0], err)
 	}

@@ -41,14 +41,14 @@ func (m *Member) Node(ctx context.Context, others []int) error {
 	}
 	m.daemon(ctx, "iscsid", "-f")
 	m.daemon(ctx, "multipathd", "-d", "-v2")
-	m.daemon(ctx, m.Layout.Debian("usr/bin/containerd"), "--config", containerdConfig)
+	m.containerd(ctx)
 	if err := m.answers(ctx, "iscsid", "@ISCSIADM_ABSTRACT_NAMESPACE"); err != nil {
 		return err
 	}
 	if err := m.answers(ctx, "multipathd", "@/org/kernel/linux/storage/multipathd"); err != nil {
 		return err
 	}
-	if err := m.answers(ctx, "containerd", "/run/containerd/containerd.sock"); err != nil {
+	if err := m.answers(ctx, "containerd", containerdSocket); err != nil {
 		return err
 	}
 	if err := m.Import(ctx); err != nil {
@@ -67,7 +67,9 @@ func (m *Member) disk(ctx context.Context) error {
 	if err := os.MkdirAll(data, 0o755); err != nil {
 		return err
 	}
+	blank := false
 	if err := unix.Mount(device, data, "ext4", 0, noFlush); err != nil {
+		blank = true
 		if err := run(ctx, "mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", device); err != nil {
 			return err
 		}
@@ -75,7 +77,7 @@ func (m *Member) disk(ctx context.Context) error {
 			return fmt.Errorf("mount %s: %w", device, err)
 		}
 	}
-	for _, dir := range []string{"/var/lib/containerd", "/var/lib/kubelet", "/var/log/pods"} {
+	for _, dir := range []string{containerdRoot, "/var/lib/kubelet", "/var/log/pods"} {
 		home := filepath.Join(data, strings.ReplaceAll(dir, "/", "_"))
 		if err := errors.Join(os.MkdirAll(home, 0o755), os.MkdirAll(dir, 0o755)); err != nil {
 			return err
@@ -84,7 +86,10 @@ func (m *Member) disk(ctx context.Context) error {
 			return fmt.Errorf("bind %s: %w", dir, err)
 		}
 	}
-	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil || !blank {
+		return err
+	}
+	return m.unpackBaked(ctx)
 }
 
 // kernel sets what kubelet and the network of pods need.
@@ -128,24 +133,33 @@ func (m *Member) Import(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	const imported = data + "/imported"
-	if err := os.MkdirAll(imported, 0o755); err != nil {
-		return err
-	}
 	for _, a := range archives {
-		mark := filepath.Join(imported, filepath.Base(a))
-		if _, err := os.Stat(mark); err == nil {
+		if _, err := os.Stat(filepath.Join(imported, filepath.Base(a))); err == nil {
 			continue
 		}
-		err := m.Log.Step("images of "+filepath.Base(a), func() error {
-			return run(ctx, m.Layout.Debian("usr/bin/ctr"), "-n", "k8s.io", "images", "import", a)
-		})
-		if err != nil {
+		if err := m.importArchive(ctx, a); err != nil {
 			return err
 		}
-		if err := os.WriteFile(mark, nil, 0o644); err != nil {
+		if err := mark(filepath.Base(a)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (m *Member) containerd(ctx context.Context) {
+	m.daemon(ctx, m.Layout.Debian("usr/bin/containerd"), "--config", containerdConfig)
+}
+
+func (m *Member) importArchive(ctx context.Context, archive string) error {
+	return m.Log.Step("images of "+filepath.Base(archive), func() error {
+		return run(ctx, m.Layout.Debian("usr/bin/ctr"), "-n", "k8s.io", "images", "import", archive)
+	})
+}
+
+// imported has an empty file for each archive that containerd has on this disk.
+const imported = data + "/imported"
+
+func mark(archive string) error {
+	return write(map[string]string{filepath.Join(imported, archive): ""})
 }

@@ -120,7 +120,7 @@ func pack(dir, name string, images []image.Image) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	old, err := filepath.Glob(filepath.Join(dir, name+"-*.tar"))
+	old, err := filepath.Glob(filepath.Join(dir, name+"-*"))
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(c.l.Images(), 0o755); err != nil {
 		return err
 	}
-	archives, err := filepath.Glob(filepath.Join(c.l.Root, ".cache/cluster/images/*.tar"))
+	archives, err := filepath.Glob(filepath.Join(c.l.Root, ".cache/cluster/images/*"))
 	for _, a := range archives {
 		err = errors.Join(err, os.Link(a, filepath.Join(c.l.Images(), filepath.Base(a))))
 	}

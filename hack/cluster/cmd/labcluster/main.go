@@ -31,6 +31,7 @@ func root() *cobra.Command {
 	flags.StringVar(&l.Root, "root", "", "the repository")
 	flags.StringVar(&l.Kube, "kube", "", "Kubernetes' programs")
 	flags.StringVar(&l.Run, "run", "", "this run's directory")
-	c.AddCommand(outside(&l), inside(&l), node(&l), target(&l), importImages(&l), imageArchives(&l), execCommand(&l), power(&l), link(&l))
+	c.AddCommand(outside(&l), inside(&l), node(&l), target(&l), importImages(&l), bake(&l), imageArchives(&l))
+	c.AddCommand(execCommand(&l), power(&l), link(&l))
 	return c
 }

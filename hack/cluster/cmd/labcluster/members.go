@@ -44,3 +44,11 @@ func withOthers(l *layout.Layout, use string, run func(*cobra.Command, *member.M
 func importImages(l *layout.Layout) *cobra.Command {
 	return memberCommand(l, "import", func(c *cobra.Command, m *member.Member) error { return m.Import(c.Context()) })
 }
+
+func bake(l *layout.Layout) *cobra.Command {
+	var archive, to string
+	c := memberCommand(l, "bake", func(c *cobra.Command, m *member.Member) error { return m.Bake(c.Context(), archive, to) })
+	c.Flags().StringVar(&archive, "archive", "", "archive of images")
+	c.Flags().StringVar(&to, "to", "", "directory of the result")
+	return c
+}
