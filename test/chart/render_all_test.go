@@ -67,6 +67,16 @@ func TestAttributesClassVersion(t *testing.T) {
 	}
 }
 
+// A field that the API server does not know yet is not sent: server-side apply would refuse the object.
+func TestOldAPIServer(t *testing.T) {
+	for version, want := range map[string]bool{"1.30.0": false, "1.32.9": false, "1.33.0": true, "1.37.1": true} {
+		spec := every[*storagev1.CSIDriver](render(t, append(values(minimal), "--kube-version", version)...))[0].Spec
+		if got := spec.NodeAllocatableUpdatePeriodSeconds != nil; got != want {
+			t.Errorf("%s: nodeAllocatableUpdatePeriodSeconds is there: %v", version, got)
+		}
+	}
+}
+
 // A name of distribution is known to the schema and to the file with what differs, and gives the directories there.
 func TestDistributions(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join(chartDir, "files", "distributions.yaml"))
