@@ -13,23 +13,26 @@ import (
 )
 
 // newWatcher makes the watcher of the volumes' paths, and gives what has to run for it.
-func newWatcher(ctx context.Context, name string, node *driver.Node) (*pathwatch.Watcher, []func(context.Context) error) {
-	cfg := pathwatch.Config{Node: name, View: node.View}
+func newWatcher(ctx context.Context, flags nodeFlags, node *driver.Node) (*pathwatch.Watcher, []func(context.Context) error) {
+	cfg := pathwatch.Config{Node: flags.name, View: node.View}
 	var work []func(context.Context) error
-	if events := newEvents(ctx, name); events != nil {
+	if events := newEvents(ctx, flags); events != nil {
 		cfg.Tell = events.Post
 		work = append(work, background(events.Run))
 	}
 	watcher := pathwatch.New(cfg)
 	return watcher, append(work, background(watcher.Run), background(func(ctx context.Context) {
-		if err := sysfs.WatchMaps(ctx, watcher.Poke); err != nil {
+		if err := sysfs.WatchPaths(ctx, watcher.Poke); err != nil {
 			klog.FromContext(ctx).Error(err, "Failed paths are noticed later")
 		}
 	}))
 }
 
-// newEvents are the events in Kubernetes; nil where there is no API server to tell. Volumes do not depend on it.
-func newEvents(ctx context.Context, node string) *kube.Events {
+// newEvents are the events in Kubernetes; nil where there is no API server to tell, or it is not to be told. Volumes do not depend on it.
+func newEvents(ctx context.Context, flags nodeFlags) *kube.Events {
+	if !flags.events {
+		return nil
+	}
 	client, err := kube.InCluster()
 	switch {
 	case errors.Is(err, kube.ErrNotInCluster):
@@ -39,7 +42,7 @@ func newEvents(ctx context.Context, node string) *kube.Events {
 		klog.FromContext(ctx).Error(err, "No events are written")
 		return nil
 	}
-	return kube.NewEvents(client, driver.Name, node)
+	return kube.NewEvents(client, driver.Name, flags.name)
 }
 
 // background is work that ends without an error.

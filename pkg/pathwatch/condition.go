@@ -72,6 +72,11 @@ func (c condition) level() level {
 	}
 }
 
+// complete says that no path is on its way: what is lost is lost with its interface.
+func (c condition) complete() bool {
+	return !slices.ContainsFunc(c.lost, func(l loss) bool { return !l.why.ofInterface() })
+}
+
 // assess holds the paths that a volume has against those that it should have.
 func assess(v Volume, r binding.Resolution) condition {
 	expected := expect(v, r)

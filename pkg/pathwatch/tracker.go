@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// settleTime is how long a volume may gather its paths after it was staged before what is missing counts as lost.
+	// settleTime is how long a volume may gather its paths after it was staged before what is missing counts as lost,
+	// unless an interface is.
 	settleTime = 10 * time.Second
 	// calmTime is how long it must have been better before that is told. Paths that return often go once more: multipathd
 	// may hold against them what it saw before.
@@ -87,7 +88,7 @@ func (t *tracker) updateVolume(v Volume, r binding.Resolution, now time.Time, n 
 		t.volumes[v.ID] = k
 	}
 	k.volume, k.now = v, assess(v, r)
-	k.settled = k.settled || k.now.level() == whole || now.Sub(k.since) >= settleTime
+	k.settled = k.settled || k.now.complete() || now.Sub(k.since) >= settleTime
 	if !k.settled {
 		n.lookAgain(settleTime - now.Sub(k.since))
 		return

@@ -94,6 +94,11 @@ func TestTracker(t *testing.T) {
 				"RedundancyLost: 3 of 4 paths are left on node n1: san-b (eth3): no session to 10.99.0.2:3260",
 			}, []shift{{"san-b", false}}},
 		},
+		"but a NIC is lost": {
+			{0, view(both), nil, nil},
+			{40, view(both, vol(all()[:1]...)), nil, nil},
+			{42, view(noB, vol(all()[:2]...)), []string{bDown, lessB}, []shift{{"san-b", false}}},
+		},
 		"but not for ever": {
 			{0, view(both), nil, nil},
 			{40, view(both, vol(all()[:1]...)), nil, nil}, // looks again by itself: TestWatcherLooksAgain
