@@ -31,6 +31,7 @@ type nodeFlags struct {
 	serveFlags
 
 	name, taint string
+	events      bool
 	host        hostexec.Options
 }
 
@@ -48,6 +49,7 @@ func newNodeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&flags.name, "node-name", "", "this node's name in the cluster")
 	cmd.Flags().BoolVar(&flags.host.HostMountNamespace, "host-mounts", false,
 		"in a container with hostPID: use the programs and /etc of the host, not of the image")
+	cmd.Flags().BoolVar(&flags.events, "events", true, "in a cluster: tell of lost and regained paths by Events")
 	cmd.Flags().StringVar(&flags.taint, "startup-taint", "", "key of the taint to remove from this node once volumes can be attached")
 	return cmd
 }
@@ -81,7 +83,7 @@ func serveNode(
 	ctx context.Context, flags nodeFlags, node *driver.Node, attacher *attach.Attacher, work ...func(context.Context) error,
 ) error {
 	registry := newRegistry()
-	watcher, watching := newWatcher(ctx, flags.name, node)
+	watcher, watching := newWatcher(ctx, flags, node)
 	work = append(work, watching...)
 	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node), watcher} {
 		if err := registry.Register(c); err != nil {
