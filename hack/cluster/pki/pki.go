@@ -82,8 +82,8 @@ func (a *Authority) issue(name string, template *x509.Certificate, signer *ecdsa
 	return key, a.writeKey(name+".key", key)
 }
 
-// KeyPair makes a key without a certificate, as NAME.key and NAME.pub.
-func (a *Authority) KeyPair(name string) error {
+// SigningKey makes a key without a certificate, as NAME.key and NAME.pub.
+func (a *Authority) SigningKey(name string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("pki: %w", err)

@@ -80,7 +80,7 @@ func (p *Plane) certificates() error {
 	}
 	masters := []string{"system:masters"}
 	errs := []error{
-		a.KeyPair("sa"),
+		a.SigningKey("sa"),
 		a.Issue("apiserver", pkix.Name{CommonName: "kube-apiserver"}, hosts...),
 		a.Issue("front-proxy", pkix.Name{CommonName: "front-proxy"}),
 		a.Issue("kubelet-client", pkix.Name{CommonName: "apiserver-kubelet-client", Organization: masters}),
