@@ -48,7 +48,8 @@ func (l Layout) APISocket() string { return filepath.Join(l.Run, "api.sock") }
 const (
 	ServiceCIDR = "10.96.0.0/16"
 	APIService  = "10.96.0.1"
-	APIPort     = "443" // of the service and of the API server itself
+	DNSService  = "10.96.0.10" // nobody is there: without it, kubelet complains about every pod
+	APIPort     = "443"        // of the service and of the API server itself
 	TargetAPI   = "9760"
 )
 

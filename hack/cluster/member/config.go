@@ -56,6 +56,8 @@ containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 address: %s
 failSwapOn: false
 resolvConf: ""
+clusterDNS: [%s]
+clusterDomain: cluster.local
 tlsCertFile: %s
 tlsPrivateKeyFile: %s
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: %s}}
@@ -64,5 +66,5 @@ evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available
 imageGCHighThresholdPercent: 100
 makeIPTablesUtilChains: false
 nodeStatusUpdateFrequency: 5s
-`, layout.NodeAddress(m.Index), m.Layout.PKI(m.Name+".crt"), m.Layout.PKI(m.Name+".key"), m.Layout.PKI("ca.crt"))
+`, layout.NodeAddress(m.Index), layout.DNSService, m.Layout.PKI(m.Name+".crt"), m.Layout.PKI(m.Name+".key"), m.Layout.PKI("ca.crt"))
 }
