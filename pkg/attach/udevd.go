@@ -20,8 +20,9 @@ const (
 	monitorMagic = 0xfeedcafe
 	// queueFile exists while udevd has events to handle.
 	queueFile = "/run/udev/queue"
-	// drainPatience bounds the wait for udevd at our start: a host that boots is busy with other things for long.
-	drainPatience = 3 * time.Second
+	// drainPatience bounds the wait for udevd at our start: a host that boots is busy with other things, too. With 3 s a path
+	// was lost in the lab, whose machine was overloaded: late events of our predecessor's disks hit ours of the same names.
+	drainPatience = 20 * time.Second
 	// unseenPatience is how long an event of udevd may take; without udevd it never comes.
 	unseenPatience = 60 * time.Second
 )
