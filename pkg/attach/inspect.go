@@ -39,6 +39,34 @@ func (a *Attacher) Inspect(ctx context.Context, wwid string) (Device, error) {
 	return dev, nil
 }
 
+// InspectAll describes attached volumes by WWID as Inspect does, but reads what they share only once. Those that cannot be
+// described are left out.
+func (a *Attacher) InspectAll(ctx context.Context, wwids []string) (map[string]Device, error) {
+	hosts, err := a.ourHosts()
+	if err != nil {
+		return nil, &Error{Op: "inspect", Err: err}
+	}
+	disks, err := a.sys.Disks()
+	if err != nil {
+		return nil, &Error{Op: "inspect", Err: err}
+	}
+	byWWID := map[string][]sysfs.Disk{}
+	for _, d := range disks {
+		byWWID[d.WWID] = append(byWWID[d.WWID], d)
+	}
+	all := map[string]Device{}
+	for _, wwid := range wwids {
+		info, err := a.find(wwid)
+		if err != nil {
+			continue
+		}
+		if dev, err := a.describeAs(info, wwid, hosts, byWWID[wwid]); err == nil {
+			all[wwid] = dev
+		}
+	}
+	return all, ctx.Err()
+}
+
 // find gives the volume's live map.
 func (a *Attacher) find(wwid string) (multipath.Info, error) {
 	id, err := a.idForDetach(wwid)
@@ -57,6 +85,19 @@ func (a *Attacher) find(wwid string) (multipath.Info, error) {
 
 // describe puts together what the kernel knows of a map and of the volume's disks.
 func (a *Attacher) describe(info multipath.Info, wwid string) (Device, error) {
+	hosts, err := a.ourHosts()
+	if err != nil {
+		return Device{}, err
+	}
+	disks, err := a.sys.DisksByWWID(wwid)
+	if err != nil {
+		return Device{}, err
+	}
+	return a.describeAs(info, wwid, hosts, disks)
+}
+
+// describeAs does so for sessions and disks that were read before.
+func (a *Attacher) describeAs(info multipath.Info, wwid string, hosts map[int]sysfs.Session, disks []sysfs.Disk) (Device, error) {
 	t, err := a.dm.Table(info.UUID)
 	if err != nil {
 		return Device{}, err
@@ -65,24 +106,16 @@ func (a *Attacher) describe(info multipath.Info, wwid string) (Device, error) {
 		WWID: wwid, Path: a.dm.Path(info.Name), Major: info.Devno.Major, Minor: info.Devno.Minor,
 		SizeBytes: int64(t.Sectors) * 512, //nolint:gosec // the kernel's sizes fit
 	}
-	dev.Paths, err = a.paths(info.UUID, wwid)
-	return dev, err
+	states, err := a.dm.PathStates(info.UUID)
+	if err != nil {
+		return Device{}, err
+	}
+	dev.Paths = paths(states, hosts, disks)
+	return dev, nil
 }
 
 // paths lists the disks in the map, and those of the volume on our sessions that are not in it.
-func (a *Attacher) paths(uuid, wwid string) ([]Path, error) {
-	states, err := a.dm.PathStates(uuid)
-	if err != nil {
-		return nil, err
-	}
-	hosts, err := a.ourHosts()
-	if err != nil {
-		return nil, err
-	}
-	disks, err := a.sys.DisksByWWID(wwid)
-	if err != nil {
-		return nil, err
-	}
+func paths(states []multipath.PathState, hosts map[int]sysfs.Session, disks []sysfs.Disk) []Path {
 	var all []Path
 	for _, d := range disks {
 		s, ours := hosts[d.HCTL.Host]
@@ -92,7 +125,7 @@ func (a *Attacher) paths(uuid, wwid string) ([]Path, error) {
 		}
 	}
 	sortPaths(all)
-	return all, nil
+	return all
 }
 
 func sortPaths(all []Path) {

@@ -75,6 +75,8 @@ type Attacher interface {
 	Resize(ctx context.Context, wwid string) (attach.Device, error)
 	// Inspect describes the device: attach.ErrNotFound when there is none.
 	Inspect(ctx context.Context, wwid string) (attach.Device, error)
+	// InspectAll describes those of several devices that can be described, by WWID.
+	InspectAll(ctx context.Context, wwids []string) (map[string]attach.Device, error)
 	// FailIO ends the waiting of I/O for a device without any working path. With one it does nothing.
 	FailIO(ctx context.Context, wwid string) error
 	// VolumeAt gives the WWID of the device with these numbers, when it is one that Attach can have made.

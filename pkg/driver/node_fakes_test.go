@@ -103,6 +103,16 @@ func (h *host) Inspect(_ context.Context, wwid string) (attach.Device, error) {
 	return l.device(), h.fail["inspect"]
 }
 
+func (h *host) InspectAll(ctx context.Context, wwids []string) (map[string]attach.Device, error) {
+	all := map[string]attach.Device{}
+	for _, wwid := range wwids {
+		if dev, err := h.Inspect(ctx, wwid); err == nil {
+			all[wwid] = dev
+		}
+	}
+	return all, nil
+}
+
 func (h *host) Resize(_ context.Context, wwid string) (attach.Device, error) {
 	if err := h.did("resize"); err != nil {
 		return attach.Device{}, err

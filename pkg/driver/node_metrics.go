@@ -2,10 +2,12 @@ package driver
 
 import (
 	"context"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/portbind/portbind/pkg/attach"
+	"github.com/portbind/portbind/pkg/staging"
 )
 
 // nodeCollector reads the state of the staged volumes from the kernel each time it is asked; no program is started.
@@ -37,7 +39,7 @@ func (c *nodeCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector, which gives no context. What cannot be read is left out.
 func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	c.healErrors.Collect(ch)
-	devices, err := c.node.devices(c.ctx)
+	devices, _, err := c.node.devices(c.ctx)
 	if err != nil {
 		return
 	}
@@ -54,20 +56,17 @@ func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// devices are those of the volumes that are staged.
-func (n *Node) devices(ctx context.Context) ([]attach.Device, error) {
+// devices are those of the volumes that are staged, by WWID, and their records.
+func (n *Node) devices(ctx context.Context) (map[string]attach.Device, []*staging.Record, error) {
 	records, err := n.cfg.Records.Records()
 	if records == nil && err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var all []attach.Device
-	for _, r := range records {
-		if !n.current(r) {
-			continue
-		}
-		if dev, err := n.cfg.Attach.Inspect(ctx, r.Attachment.WWID); err == nil {
-			all = append(all, dev)
-		}
+	records = slices.DeleteFunc(records, func(r *staging.Record) bool { return !n.current(r) })
+	wwids := make([]string, len(records))
+	for i, r := range records {
+		wwids[i] = r.Attachment.WWID
 	}
-	return all, nil
+	devices, err := n.cfg.Attach.InspectAll(ctx, wwids)
+	return devices, records, err
 }

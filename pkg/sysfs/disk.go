@@ -172,6 +172,15 @@ func (f FS) deviceDisk(device scsiDevice) (Disk, error) {
 
 // DisksByWWID gives the SCSI disks of this node that report a WWID, by name.
 func (f FS) DisksByWWID(wwid string) ([]Disk, error) {
+	return f.disks(func(got string) bool { return got == wwid })
+}
+
+// Disks gives all SCSI disks of this node that report a WWID, by name.
+func (f FS) Disks() ([]Disk, error) {
+	return f.disks(func(wwid string) bool { return wwid != "" })
+}
+
+func (f FS) disks(wanted func(wwid string) bool) ([]Disk, error) {
 	names, err := f.list("class", "scsi_disk")
 	if err != nil {
 		return nil, err
@@ -179,7 +188,7 @@ func (f FS) DisksByWWID(wwid string) ([]Disk, error) {
 	var disks []Disk
 	for _, name := range names {
 		dir := filepath.Join("class", "scsi_disk", name, "device")
-		if got, err := f.read(dir, "wwid"); err != nil || got != wwid {
+		if got, err := f.read(dir, "wwid"); err != nil || !wanted(got) {
 			continue
 		}
 		d, err := f.deviceDisk(scsiDevice{dir: dir})

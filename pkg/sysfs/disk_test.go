@@ -85,6 +85,10 @@ func TestDisksByWWID(t *testing.T) {
 	if disks, err := f.DisksByWWID("naa.0"); err != nil || len(disks) != 0 {
 		t.Errorf("unknown WWID: got %v, %v", disks, err)
 	}
+	all, err := f.Disks()
+	if diff := cmp.Diff([]string{"sda", "sdb", "sdc", "sdd", "sde", "sdf", "sdg", "sdh"}, diskNames(all)); err != nil || diff != "" {
+		t.Errorf("all: %v\n%s", err, diff)
+	}
 }
 
 func TestDiskStates(t *testing.T) {
