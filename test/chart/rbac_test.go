@@ -55,10 +55,9 @@ func permit(rules []rbacv1.PolicyRule, a ask) bool {
 	})
 }
 
-// What must not be possible, for whoever gets hold of a token.
-func TestDenied(t *testing.T) {
-	all := render(t, values(full)...)
-	for _, a := range []ask{
+// denied must not be possible, for whoever gets hold of a token.
+func denied() []ask {
+	return []ask{
 		// The secrets of others, and any by listing.
 		{controllerAccount, "list", "", "secrets", "", ""},
 		{controllerAccount, "list", "", "secrets", "storage", ""},
@@ -108,17 +107,21 @@ func TestDenied(t *testing.T) {
 		{nodeAccount, "list", "", "events", "", ""},
 		{nodeAccount, "list", "", "persistentvolumes", "", ""},
 		{nodeAccount, "get", "coordination.k8s.io", "leases", namespace, "iscsi-portbind-io"},
-	} {
+	}
+}
+
+func TestDenied(t *testing.T) {
+	all := render(t, values(full)...)
+	for _, a := range denied() {
 		if allowed(all, a) {
 			t.Errorf("allowed: %+v", a)
 		}
 	}
 }
 
-// What the sidecars do every day; each needs it.
-func TestAllowed(t *testing.T) {
-	all := render(t, values(full)...)
-	for _, a := range []ask{
+// needed is what the sidecars and the plugin do every day.
+func needed() []ask {
+	return []ask{
 		{controllerAccount, "create", "", "persistentvolumes", "", ""},
 		{controllerAccount, "delete", "", "persistentvolumes", "", "pv"},
 		{controllerAccount, "patch", "", "persistentvolumes", "", "pv"},
@@ -138,7 +141,12 @@ func TestAllowed(t *testing.T) {
 		{nodeAccount, "create", "", "events", "", ""},
 		{nodeAccount, "get", "", "persistentvolumeclaims", "", "data"},
 		{nodeAccount, "patch", "", "nodes", "", "node1"},
-	} {
+	}
+}
+
+func TestAllowed(t *testing.T) {
+	all := render(t, values(full)...)
+	for _, a := range needed() {
 		if !allowed(all, a) {
 			t.Errorf("not allowed: %+v", a)
 		}
