@@ -167,9 +167,9 @@ func (e *Env) save() {
 		"objects.txt":     {"get", "pods,persistentvolumeclaims,persistentvolumes,volumeattachments,volumesnapshots", "-o", "wide"},
 		"describe.txt":    {"describe", "pods,persistentvolumeclaims,volumesnapshots"},
 		"events.txt":      {"get", "events", "--sort-by=.lastTimestamp"},
-		"controller.log":  append(logs[:len(logs):len(logs)], "app.kubernetes.io/component=controller", "-c", "portbind-csi"),
-		"node.log":        append(logs[:len(logs):len(logs)], "app.kubernetes.io/component=node", "-c", "portbind-csi"),
-		"provisioner.log": append(logs[:len(logs):len(logs)], "app.kubernetes.io/component=controller", "-c", "csi-provisioner"),
+		"controller.log":  append(slices.Clip(logs), "app.kubernetes.io/component=controller", "-c", "portbind-csi"),
+		"node.log":        append(slices.Clip(logs), "app.kubernetes.io/component=node", "-c", "portbind-csi"),
+		"provisioner.log": append(slices.Clip(logs), "app.kubernetes.io/component=controller", "-c", "csi-provisioner"),
 	} {
 		out, err := e.Try(args...)
 		_ = os.WriteFile(filepath.Join(e.artefacts, name), fmt.Appendf(nil, "%s\n%v\n", out, err), 0o644) // best effort
