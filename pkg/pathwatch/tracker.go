@@ -176,7 +176,8 @@ func interfacesOf(pairs []pair) []string {
 	return names
 }
 
-// updateInterfaces compares the node's interfaces with what was told of them. One that was well at first is no news.
+// updateInterfaces compares the node's interfaces with what was told of them. One that was well at first is no news, nor is
+// one that had no NIC: not every node has all of them.
 func (t *tracker) updateInterfaces(r binding.Resolution) []Event {
 	var events []Event
 	now := map[string]cause{}
@@ -189,7 +190,7 @@ func (t *tracker) updateInterfaces(r binding.Resolution) []Event {
 	}
 	for _, p := range r.Problems {
 		now[p.Interface] = causeNoNIC
-		if t.interfaces[p.Interface] != causeNoNIC {
+		if t.began && t.interfaces[p.Interface] != causeNoNIC {
 			events = append(events, Event{Warning: true, Reason: InterfaceDown, Message: clip("Storage " + p.Err.Error())})
 		}
 	}

@@ -114,6 +114,11 @@ func TestTracker(t *testing.T) {
 			{40, view(both), []string{bUp}, nil},
 			{50, view(both, vol(all()...)), nil, nil},
 		},
+		"a node that is not meant to have it, until it has": {
+			{0, view(without(node(sanA), "san-b")), nil, nil},
+			{30, view(without(node(sanA), "san-b")), nil, nil},
+			{60, view(both), []string{bUp}, nil},
+		},
 		"a NIC that is gone": {
 			{0, view(both), nil, nil},
 			{10, view(without(node(sanA), "san-b")), []string{`StorageInterfaceDown: Storage interface "san-b": no such NIC on this node`}, nil},
