@@ -48,7 +48,8 @@ func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	count := map[key]int{}
 	for _, d := range devices {
 		for _, p := range d.Paths {
-			count[key{p.Interface, p.Portal.String(), p.State}]++
+			// Not where the session is connected: one that is down is nowhere.
+			count[key{p.Interface, p.Asked.String(), p.State}]++
 		}
 	}
 	for k, n := range count {
