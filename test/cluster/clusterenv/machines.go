@@ -73,3 +73,9 @@ func (m *Machine) Eventually(timeout time.Duration, what string, ok func() bool)
 	m.e.T.Helper()
 	return m.e.Eventually(timeout, m.Name+": "+what, ok)
 }
+
+// PowerOff takes the machine's power away at once. Its disks keep what was written to them.
+func (m *Machine) PowerOff() { m.e.T.Helper(); m.e.must(m.Kill()) }
+
+// PowerOn boots it; its daemons and kubelet start by themselves.
+func (m *Machine) PowerOn() { m.e.T.Helper(); m.e.must(m.Boot()) }

@@ -82,6 +82,28 @@ func TestLinkCut(t *testing.T) {
 	e.Delete("persistentvolumeclaim/data")
 }
 
+// After a power failure of its node, the pod is back on it with its data.
+func TestPowerFailure(t *testing.T) {
+	e := clusterenv.New(t)
+	e.Apply(clusterenv.Claim{Name: "data"}.Manifest(), clusterenv.Pod{Name: "first", Node: "node1", Claim: "data"}.Manifest())
+	e.Ready("first")
+	e.Sh("first", "echo precious > /data/file; sync")
+	node := e.Node("node1")
+	node.PowerOff()
+	node.PowerOn()
+	took := e.Eventually(clusterenv.Limit, "the pod runs again", func() bool {
+		out, err := e.Try("get", "pod", "first", "-o", `jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}`)
+		return err == nil && out == "1 true"
+	})
+	t.Logf("pod running again: %.1f s", took.Seconds())
+	if got := e.Sh("first", "cat /data/file"); got != "precious" {
+		t.Errorf("after the power failure the file has %q", got)
+	}
+	wantPaths(t, node, 4)
+	e.Delete("pod/first")
+	e.Delete("persistentvolumeclaim/data")
+}
+
 func beatsOf(e *clusterenv.Env) []float64 {
 	var all []float64
 	for line := range strings.FieldsSeq(e.Sh("writer", "cat /data/beats || true")) {
