@@ -33,6 +33,7 @@ type lun struct {
 	minor uint32
 	size  int64
 	super *fsmount.Superblock
+	paths []attach.Path
 	// readOnly and gone are a file system that the kernel gave up, and a device that went away.
 	broken error
 }
@@ -66,7 +67,7 @@ func (h *host) count(op string) (n int) {
 }
 
 func (l *lun) device() attach.Device {
-	return attach.Device{WWID: l.wwid, Path: "/dev/mapper/" + l.wwid, Major: 253, Minor: l.minor, SizeBytes: l.size}
+	return attach.Device{WWID: l.wwid, Path: "/dev/mapper/" + l.wwid, Major: 253, Minor: l.minor, SizeBytes: l.size, Paths: l.paths}
 }
 
 func (h *host) Attach(_ context.Context, s attach.Spec) (attach.Device, error) {

@@ -48,13 +48,21 @@ func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	count := map[key]int{}
 	for _, d := range devices {
 		for _, p := range d.Paths {
-			// Not where the session is connected: one that is down is nowhere.
-			count[key{p.Interface, p.Asked.String(), p.State}]++
+			count[key{p.Interface, portalLabel(p), p.State}]++
 		}
 	}
 	for k, n := range count {
 		ch <- prometheus.MustNewConstMetric(c.paths, prometheus.GaugeValue, float64(n), k.iface, k.portal, k.state)
 	}
+}
+
+// portalLabel is where a path's session logs in, not where it is connected: one that is down is nowhere. Of a path over
+// somebody else's session it is not known.
+func portalLabel(p attach.Path) string {
+	if !p.Asked.IsValid() {
+		return ""
+	}
+	return p.Asked.String()
 }
 
 // devices are those of the volumes that are staged, by WWID, and their records.
