@@ -156,7 +156,7 @@ func (c *cluster) keep(ctx context.Context, m *machine.Machine) error {
 		}
 		if err != nil && err.Error() != last {
 			last = err.Error()
-			c.log.Say("%s: %v", m.Name, err)
+			c.log.Say("%s: %s ended, to be started again: %v", m.Name, role, errors.Unwrap(err))
 		}
 		select {
 		case <-tick.C:
