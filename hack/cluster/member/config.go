@@ -65,6 +65,5 @@ authorization: {mode: Webhook}
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%}
 imageGCHighThresholdPercent: 100
 makeIPTablesUtilChains: false
-nodeStatusUpdateFrequency: 5s
 `, layout.NodeAddress(m.Index), layout.DNSService, m.Layout.PKI(m.Name+".crt"), m.Layout.PKI(m.Name+".key"), m.Layout.PKI("ca.crt"))
 }

@@ -21,10 +21,10 @@ t=/sys/kernel/config/target
 for f in $t/iscsi/iqn*/tpgt_*/lun/lun_* $t/iscsi/iqn*/tpgt_*/acls/iqn* $t/core/iblock_*/*/udev_path; do [ -e "$f" ] && echo "LIO: $f"; done
 true`
 
-// Leftovers are what volumes have on the machines.
+// Leftovers are what volumes have on the machines, and the objects in the cluster that belong to no namespace.
 func (e *Env) Leftovers() []string {
 	e.T.Helper()
-	var left []string
+	left := strings.Fields(e.Kubectl("get", "persistentvolumes,volumeattachments,volumesnapshotcontents", "-o", "name"))
 	for _, m := range e.Nodes {
 		left = append(left, m.lines(nodeScript)...)
 	}
@@ -40,7 +40,7 @@ func (m *Machine) lines(script string) []string {
 	return all
 }
 
-// Clean fails the test when anything is left over on any machine. Sessions linger for a while after the last volume.
+// Clean fails the test when anything is left over. Sessions linger for a while after the last volume.
 func (e *Env) Clean() {
 	e.T.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
