@@ -12,13 +12,17 @@ type Claim struct {
 	Size  string // default: 1Gi
 	Mode  string // of access; default: ReadWriteOnce
 	Block bool
+	From  string // a snapshot to begin with; default: nothing
 }
 
 // Manifest is the claim as YAML.
 func (c Claim) Manifest() string {
-	volumeMode := "Filesystem"
+	volumeMode, source := "Filesystem", ""
 	if c.Block {
 		volumeMode = "Block"
+	}
+	if c.From != "" {
+		source = fmt.Sprintf("dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: %s}", c.From)
 	}
 	return fmt.Sprintf(`apiVersion: v1
 kind: PersistentVolumeClaim
@@ -28,7 +32,17 @@ spec:
   accessModes: [%s]
   volumeMode: %s
   resources: {requests: {storage: %s}}
-`, c.Name, or(c.Class, "portbind"), or(c.Mode, "ReadWriteOnce"), volumeMode, or(c.Size, "1Gi"))
+  %s
+`, c.Name, or(c.Class, "portbind"), or(c.Mode, "ReadWriteOnce"), volumeMode, or(c.Size, "1Gi"), source)
+}
+
+// Snapshot is a VolumeSnapshot of a claim as YAML.
+func Snapshot(name, claim string) string {
+	return fmt.Sprintf(`apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshot
+metadata: {name: %s}
+spec: {source: {persistentVolumeClaimName: %s}}
+`, name, claim)
 }
 
 // Pod is a pod with a shell in it. The claim is a file system at /data, or the block device /dev/data.

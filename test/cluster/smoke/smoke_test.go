@@ -82,6 +82,50 @@ func TestLinkCut(t *testing.T) {
 	e.Delete("persistentvolumeclaim/data")
 }
 
+// A snapshot keeps what the file had, and becomes a larger volume on the other node.
+func TestSnapshot(t *testing.T) {
+	e := clusterenv.New(t)
+	e.Apply(clusterenv.Claim{Name: "data"}.Manifest(), clusterenv.Pod{Name: "first", Node: "node1", Claim: "data"}.Manifest())
+	e.Ready("first")
+	e.Sh("first", "echo before > /data/file; sync")
+	e.Apply(clusterenv.Snapshot("snap", "data"))
+	e.Kubectl("wait", "--for=jsonpath={.status.readyToUse}=true", "volumesnapshot/snap", "--timeout="+clusterenv.Limit.String())
+	e.Sh("first", "echo after > /data/file; sync")
+	e.Apply(clusterenv.Claim{Name: "restored", From: "snap", Size: "2Gi"}.Manifest(),
+		clusterenv.Pod{Name: "second", Node: "node2", Claim: "restored"}.Manifest())
+	e.Ready("second")
+	if got := e.Sh("second", "cat /data/file"); got != "before" {
+		t.Errorf("the restored file has %q", got)
+	}
+	if got := kilobytes(e, "second"); got < 1800<<10 {
+		t.Errorf("the restored file system has %d KiB", got)
+	}
+	e.Delete("pod/first", "pod/second")
+	e.Delete("volumesnapshot/snap", "persistentvolumeclaim/data", "persistentvolumeclaim/restored")
+}
+
+// A file system grows under a running pod.
+func TestExpansion(t *testing.T) {
+	e := clusterenv.New(t)
+	e.Apply(clusterenv.Claim{Name: "data"}.Manifest(), clusterenv.Pod{Name: "first", Claim: "data"}.Manifest())
+	e.Ready("first")
+	e.Kubectl("patch", "persistentvolumeclaim", "data", "--patch", `{"spec": {"resources": {"requests": {"storage": "3Gi"}}}}`)
+	took := e.Eventually(clusterenv.Limit, "the file system has 3 GiB", func() bool { return kilobytes(e, "first") > 2800<<10 })
+	t.Logf("expansion: %.1f s", took.Seconds())
+	e.Delete("pod/first")
+	e.Delete("persistentvolumeclaim/data")
+}
+
+// kilobytes is the size of the pod's file system.
+func kilobytes(e *clusterenv.Env, pod string) int {
+	fields := strings.Fields(e.Sh(pod, "df -kP /data | tail -n 1"))
+	n, err := strconv.Atoi(fields[1])
+	if err != nil {
+		e.T.Fatalf("df: %q", fields)
+	}
+	return n
+}
+
 // After a power failure of its node, the pod is back on it with its data.
 func TestPowerFailure(t *testing.T) {
 	e := clusterenv.New(t)
