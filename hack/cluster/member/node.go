@@ -77,6 +77,10 @@ func (m *Member) disk(ctx context.Context) error {
 			return fmt.Errorf("mount %s: %w", device, err)
 		}
 	}
+	// What gets mounted below kubelet's directory is not to appear here as well.
+	if err := unix.Mount("", data, "", unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("private %s: %w", data, err)
+	}
 	for _, dir := range []string{containerdRoot, "/var/lib/kubelet", "/var/log/pods"} {
 		home := filepath.Join(data, strings.ReplaceAll(dir, "/", "_"))
 		if err := errors.Join(os.MkdirAll(home, 0o755), os.MkdirAll(dir, 0o755)); err != nil {

@@ -51,33 +51,25 @@ func TestBlock(t *testing.T) {
 	e.Delete("persistentvolumeclaim/data")
 }
 
-// beats writes a line with the time and waits until it is on the volume, again and again.
-const beats = `
-while read -r now _ < /proc/uptime; do
-  echo "$now" >> /data/beats
-  sync /data/beats
-done
-`
-
 // A pod writes on while a NIC's plug is pulled, and its volume has all paths again afterwards.
 func TestLinkCut(t *testing.T) {
 	e := clusterenv.New(t)
 	e.Apply(clusterenv.Claim{Name: "data"}.Manifest(),
-		clusterenv.Pod{Name: "writer", Node: "node1", Claim: "data", Script: beats}.Manifest())
+		clusterenv.Pod{Name: "writer", Node: "node1", Claim: "data", Script: clusterenv.Beats}.Manifest())
 	e.Ready("writer")
 	node := e.Node("node1")
 	wantPaths(t, node, 4)
-	e.Eventually(clusterenv.Limit, "the pod writes", func() bool { return len(beatsOf(e)) > 10 })
+	e.Eventually(clusterenv.Limit, "the pod writes", func() bool { return len(e.Beats("writer")) > 10 })
 	node.LinkDown("san0")
 	e.Eventually(clusterenv.Limit, "two paths of four are left", func() bool {
 		active, failed := node.Paths()
 		return active == 2 && active+failed == 4
 	})
-	before := len(beatsOf(e))
-	e.Eventually(clusterenv.Limit, "the pod writes on", func() bool { return len(beatsOf(e)) > before+10 })
+	before := len(e.Beats("writer"))
+	e.Eventually(clusterenv.Limit, "the pod writes on", func() bool { return len(e.Beats("writer")) > before+10 })
 	node.LinkUp("san0")
 	t.Logf("plug in again, until all paths were back: %.1f s", wantPaths(t, node, 4).Seconds())
-	t.Logf("longest stall of the pod: %.1f s", longest(beatsOf(e)))
+	t.Logf("longest stall of the pod: %.1f s", longest(e.Beats("writer")))
 	e.Delete("pod/writer")
 	e.Delete("persistentvolumeclaim/data")
 }
@@ -146,18 +138,6 @@ func TestPowerFailure(t *testing.T) {
 	wantPaths(t, node, 4)
 	e.Delete("pod/first")
 	e.Delete("persistentvolumeclaim/data")
-}
-
-func beatsOf(e *clusterenv.Env) []float64 {
-	var all []float64
-	for line := range strings.FieldsSeq(e.Sh("writer", "cat /data/beats || true")) {
-		at, err := strconv.ParseFloat(line, 64)
-		if err != nil {
-			e.T.Fatalf("the pod wrote %q", line)
-		}
-		all = append(all, at)
-	}
-	return all
 }
 
 func longest(beats []float64) float64 {

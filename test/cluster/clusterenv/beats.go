@@ -1,0 +1,28 @@
+package clusterenv
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Beats is a pod's script that writes a line with the time to /data/beats and waits until it is on the volume, again and again.
+const Beats = `
+while read -r now _ < /proc/uptime; do
+  echo "$now" >> /data/beats
+  sync /data/beats
+done
+`
+
+// Beats are the times, in seconds, that a pod with that script has written.
+func (e *Env) Beats(pod string) []float64 {
+	e.T.Helper()
+	var all []float64
+	for line := range strings.FieldsSeq(e.Sh(pod, "cat /data/beats || true")) {
+		at, err := strconv.ParseFloat(line, 64)
+		if err != nil {
+			e.T.Fatalf("the pod wrote %q", line)
+		}
+		all = append(all, at)
+	}
+	return all
+}
