@@ -75,6 +75,10 @@ lab: build ## A shell in a guest of the lab, or LAB_CMD='...' in it
 cluster: build ## A Kubernetes cluster with the driver in the lab, left running; says how to use it
 	@hack/cluster/up
 
+.PHONY: demo-cluster
+demo-cluster: build ## The story of a volume on that cluster, told with kubectl
+	@hack/cluster/demo
+
 .PHONY: cluster-down
 cluster-down: ## The end of it
 	@hack/cluster/down
