@@ -57,6 +57,9 @@ func (a *Attacher) heal(ctx context.Context, spec Spec) error {
 		return errors.Join(append(errs, err)...)
 	}
 	lacking, err := a.lacking(spec, pairs)
+	if errors.Is(err, ErrNotFound) {
+		return errors.Join(errs...) // detached meanwhile
+	}
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}

@@ -49,7 +49,7 @@ func (a *Attacher) healPairs(ctx context.Context, spec Spec, pairs []binding.Pai
 	for _, p := range pairs {
 		all.Go(func() {
 			err := a.healPair(ctx, spec, p, &turn)
-			if err == nil || errors.Is(err, iscsi.ErrTimeout) || errors.Is(err, iscsi.ErrUnreachable) || errors.Is(err, errDown) {
+			if err == nil || isNoNews(err) {
 				return
 			}
 			mu.Lock()
@@ -59,6 +59,12 @@ func (a *Attacher) healPairs(ctx context.Context, spec Spec, pairs []binding.Pai
 	}
 	all.Wait()
 	return errs
+}
+
+// isNoNews says that there is nothing to tell: the portal is silent, the session is being made anew, or the volume was
+// detached meanwhile.
+func isNoNews(err error) bool {
+	return errors.Is(err, iscsi.ErrTimeout) || errors.Is(err, iscsi.ErrUnreachable) || errors.Is(err, errDown) || errors.Is(err, ErrNotFound)
 }
 
 // healPair brings one pair's session up, and then its disk to the map; one pair at a time, since the volume's lock, which
