@@ -46,7 +46,7 @@ func TestManyAtOnce(t *testing.T) {
 		v.paths()
 	}
 	after := rss(t, b.Node.PID())
-	t.Logf("attached %d in %v, longest call %v", many, took, each.max())
+	t.Logf("attached %d in %v, longest call %v; the node plugin has %d MiB, before %d", many, took, each.max(), after/mib, before/mib)
 	b.quiet()
 	t.Logf("udevd and multipathd are done after %v", time.Since(start))
 	settled := rss(t, b.Node.PID())
