@@ -84,7 +84,7 @@ func (a *Attacher) takeDown(ctx context.Context, id, wwid string) (gone bool, er
 	times.lap("map")
 	disks, err := a.ourDisks(wwid)
 	if err != nil {
-		a.gone(left)
+		a.depart(&pins{}, left, &sync.WaitGroup{})
 		return false, err
 	}
 	if err := a.forgetPinned(ctx, a.pin(disks), left); err != nil {

@@ -44,9 +44,8 @@ func (m *Machine) lines(script string) []string {
 func (e *Env) Clean() {
 	e.T.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
-	left := e.Leftovers()
+	left := e.Leftovers() // takes as long as a pause would
 	for len(left) > 0 && time.Now().Before(deadline) {
-		time.Sleep(time.Second)
 		left = e.Leftovers()
 	}
 	if len(left) > 0 {
