@@ -118,9 +118,12 @@ func tidy(s *labenv.Stack) {
 	s.Clean(s.T)
 }
 
+// goneSessions waits until unused sessions are logged out and their records are removed, which follows.
 func goneSessions(s *labenv.Stack) {
 	s.T.Helper()
-	s.Eventually(20*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
+	s.Eventually(20*time.Second, "unused sessions to log out", func() bool {
+		return len(labenv.Sessions()) == 0 && len(paths()) == 0
+	})
 }
 
 // load is verified writing to a mounted volume: fio checks what it reads back, the journal knows what was acknowledged.
