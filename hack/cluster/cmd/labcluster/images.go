@@ -7,10 +7,8 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -87,20 +85,11 @@ func program(file, name, ref string) image.Image {
 // busyboxImage is a small system to run in pods.
 func busyboxImage(l layout.Layout) (image.Image, error) {
 	file := l.Debian("bin/busybox")
-	applets, err := exec.Command(file, "--list").Output()
-	if err != nil {
-		return image.Image{}, fmt.Errorf("busybox --list: %w", err)
-	}
-	i := image.Image{
+	applets, err := image.Applets(file)
+	return image.Image{
 		Refs: []string{"docker.io/library/busybox:lab"}, Files: map[string]string{"bin/busybox": file},
-		Links: map[string]string{}, Dirs: []string{"tmp"}, Entrypoint: []string{"/bin/sh"},
-	}
-	for name := range strings.FieldsSeq(string(applets)) {
-		if name != "busybox" {
-			i.Links["bin/"+name] = "busybox"
-		}
-	}
-	return i, nil
+		Links: applets, Dirs: []string{"tmp"}, Entrypoint: []string{"/bin/sh"},
+	}, err
 }
 
 // pack writes an archive unless it is there.
