@@ -26,3 +26,12 @@ func (e *Env) Beats(pod string) []float64 {
 	}
 	return all
 }
+
+// LongestStall is the longest time, in seconds, between two beats.
+func LongestStall(beats []float64) float64 {
+	gap := 0.0
+	for i := 1; i < len(beats); i++ {
+		gap = max(gap, beats[i]-beats[i-1])
+	}
+	return gap
+}

@@ -26,9 +26,15 @@ func (e *Env) Leftovers() []string {
 	e.T.Helper()
 	left := strings.Fields(e.Kubectl("get", "persistentvolumes,volumeattachments,volumesnapshotcontents", "-o", "name"))
 	for _, m := range e.Nodes {
-		left = append(left, m.lines(nodeScript)...)
+		left = append(left, m.Volumes()...)
 	}
 	return append(left, e.Target.lines(targetScript)...)
+}
+
+// Volumes are what volumes have on a node: sessions, disks, maps, mounts, records.
+func (m *Machine) Volumes() []string {
+	m.e.T.Helper()
+	return m.lines(nodeScript)
 }
 
 func (m *Machine) lines(script string) []string {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +180,18 @@ func (e *Env) save() {
 		_ = os.WriteFile(filepath.Join(e.artefacts, m.Name+".txt"), fmt.Appendf(nil, "%s\n%v\n", out, err), 0o644) // best effort
 	}
 	e.T.Logf("what was found after the failure is in %s; the daemons' logs are in %s/run", e.artefacts, os.Getenv("LAB_CLUSTER"))
+}
+
+// Count is how often something is to be done: what the environment variable of that name says, or the default.
+func Count(t *testing.T, name string, usual int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q is not a number of times", name, text)
+	}
+	return n
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/portbind/portbind/hack/cluster/machine"
@@ -54,8 +55,8 @@ func (m *Machine) Paths() (active, failed int) {
 	return paths(m.Run("dmsetup", "status", "--target", "multipath"))
 }
 
-// A path is its device's number and its state. Groups have states too, behind numbers of their own.
-var pathState = regexp.MustCompile(`\b\d+:\d+ ([AF])\b`)
+// A path is its device's number, its state, and how often it failed. Groups have states too, behind numbers of their own.
+var pathState = regexp.MustCompile(`\b\d+:\d+ ([AF]) (\d+)\b`)
 
 func paths(status string) (active, failed int) {
 	for _, match := range pathState.FindAllStringSubmatch(status, -1) {
@@ -66,6 +67,21 @@ func paths(status string) (active, failed int) {
 		}
 	}
 	return active, failed
+}
+
+// PathFailures counts how often paths of the node's multipath maps have failed since the maps were made.
+func (m *Machine) PathFailures() int {
+	m.e.T.Helper()
+	return failures(m.Run("dmsetup", "status", "--target", "multipath"))
+}
+
+func failures(status string) int {
+	sum := 0
+	for _, match := range pathState.FindAllStringSubmatch(status, -1) {
+		n, _ := strconv.Atoi(match[2]) // digits
+		sum += n
+	}
+	return sum
 }
 
 // Eventually is Env.Eventually.

@@ -9,4 +9,7 @@ func TestPaths(t *testing.T) {
 	if active, failed := paths(status); active != 2 || failed != 2 {
 		t.Errorf("%d active, %d failed; want 2, 2", active, failed)
 	}
+	if n := failures(status); n != 4 {
+		t.Errorf("%d failures; want 4", n)
+	}
 }
