@@ -58,6 +58,13 @@ func (m *Machine) Paths() (active, failed int) {
 // A path is its device's number, its state, and how often it failed. Groups have states too, behind numbers of their own.
 var pathState = regexp.MustCompile(`\b\d+:\d+ ([AF]) (\d+)\b`)
 
+// TryPaths is Paths, on a machine that may be off.
+func (m *Machine) TryPaths() (active, failed int, err error) {
+	status, err := m.Try("dmsetup", "status", "--target", "multipath")
+	active, failed = paths(status)
+	return active, failed, err
+}
+
 func paths(status string) (active, failed int) {
 	for _, match := range pathState.FindAllStringSubmatch(status, -1) {
 		if match[1] == "A" {
