@@ -35,7 +35,7 @@ func runController(ctx context.Context, flags serveFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeAll()) }()
-	controller, err := driver.NewController(targets)
+	controller, err := driver.NewController(targets, cfg.Interfaces)
 	if err != nil {
 		return err
 	}

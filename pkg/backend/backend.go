@@ -90,7 +90,8 @@ type Export struct {
 
 // Capacity is what a pool has.
 type Capacity struct {
-	// AvailableBytes are not yet allocated; MaxVolumeBytes is the largest size of one volume.
+	// AvailableBytes are not yet allocated; MaxVolumeBytes is the largest size of one volume,
+	// 0 when the pool is too full to take any.
 	TotalBytes, AvailableBytes, MaxVolumeBytes int64
 }
 

@@ -25,14 +25,17 @@ type Controller struct {
 	csi.UnimplementedControllerServer
 
 	targets []Target
+	// interfaces are the names that nodes have, if known.
+	interfaces []string
 	// answered says that some target has answered since the start.
 	answered atomic.Bool
 }
 
 var _ csi.ControllerServer = (*Controller)(nil)
 
-// NewController makes the service. Names must be valid and unique.
-func NewController(targets []Target) (*Controller, error) {
+// NewController makes the service. Names of targets must be valid and unique. With names of interfaces, those of a class must be
+// among them.
+func NewController(targets []Target, interfaces []string) (*Controller, error) {
 	sorted := slices.SortedFunc(slices.Values(targets), func(a, b Target) int { return cmp.Compare(a.Name, b.Name) })
 	for i, t := range sorted {
 		if err := volume.CheckTargetName("target", t.Name); err != nil {
@@ -42,7 +45,7 @@ func NewController(targets []Target) (*Controller, error) {
 			return nil, volume.NewFieldError("target", t.Name, "each name once")
 		}
 	}
-	return &Controller{targets: sorted}, nil
+	return &Controller{targets: sorted, interfaces: interfaces}, nil
 }
 
 // controllerCapabilities are what ControllerGetCapabilities claims.

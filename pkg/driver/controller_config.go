@@ -10,6 +10,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/volume"
 )
 
@@ -17,6 +18,8 @@ import (
 type ControllerConfig struct {
 	// Targets are the storage hosts. None is allowed: static volumes need none.
 	Targets []TargetConfig `json:"targets"`
+	// Interfaces are the names that nodes have. Classes with another one are refused; none: they are not compared.
+	Interfaces []string `json:"interfaces,omitempty"`
 }
 
 // TargetConfig says how to reach one storage host.
@@ -65,6 +68,11 @@ func parseControllerConfig(raw []byte) (ControllerConfig, error) {
 			return ControllerConfig{}, volume.NewFieldError(field+".name", t.Name, "each name once")
 		}
 		names = append(names, t.Name)
+	}
+	for i, name := range cfg.Interfaces {
+		if err := binding.CheckName(name); err != nil {
+			return ControllerConfig{}, fmt.Errorf("interfaces[%d]: %w", i, err)
+		}
 	}
 	return cfg, nil
 }

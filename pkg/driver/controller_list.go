@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -89,10 +90,12 @@ func (c *Controller) ListVolumes(ctx context.Context, req *csi.ListVolumesReques
 }
 
 // GetCapacity adds up the room of all places that the parameters allow: none for nodes without the class's interfaces.
+// Kubernetes' scheduler takes a class without an answer for a full one, and would not let CreateVolume say what is wrong with
+// its parameters: with wrong ones, the room is that of all places.
 func (c *Controller) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (*csi.GetCapacityResponse, error) {
 	params, err := volume.ParseParameters(req.GetParameters())
 	if err != nil {
-		return nil, err
+		params = volume.Parameters{}
 	}
 	for _, capability := range req.GetVolumeCapabilities() {
 		if _, err := parseCapability(capability); err != nil {
@@ -102,13 +105,21 @@ func (c *Controller) GetCapacity(ctx context.Context, req *csi.GetCapacityReques
 	if err := checkSegments("accessible_topology", req.GetAccessibleTopology()); err != nil {
 		return nil, err
 	}
-	if (len(c.targets) == 0 && params.Target == "") || !offers(req.GetAccessibleTopology(), params.Interfaces) {
+	if len(c.targets) == 0 || !offers(req.GetAccessibleTopology(), params.Interfaces) {
 		return &csi.GetCapacityResponse{}, nil
 	}
 	places, err := c.places(ctx, params.Target, params.Pool)
+	if _, refused := errors.AsType[*volume.FieldError](err); refused {
+		places, err = c.places(ctx, "", "")
+	}
 	if err != nil {
 		return nil, err
 	}
+	return c.room(ctx, places)
+}
+
+// room of a new volume is what is free: pools are thin and would take more, but a scheduler that believed it would fill them.
+func (c *Controller) room(ctx context.Context, places []place) (*csi.GetCapacityResponse, error) {
 	var available, largest int64
 	for _, p := range places {
 		room, err := p.Backend.Capacity(ctx, p.pool)
@@ -116,7 +127,7 @@ func (c *Controller) GetCapacity(ctx context.Context, req *csi.GetCapacityReques
 			return nil, fmt.Errorf("target %q: %w", p.Name, err)
 		}
 		available += room.AvailableBytes
-		largest = max(largest, room.MaxVolumeBytes)
+		largest = max(largest, min(room.MaxVolumeBytes, room.AvailableBytes))
 	}
 	return &csi.GetCapacityResponse{
 		AvailableCapacity: available,

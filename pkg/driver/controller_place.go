@@ -122,6 +122,9 @@ func roomiest(ctx context.Context, places []place, required int64) (place, error
 		}
 		most = max(most, capacities[i].MaxVolumeBytes)
 	}
+	if most == 0 {
+		return places[0], nil // All are full: the target says why.
+	}
 	if required > most {
 		return place{}, fmt.Errorf("capacity_range.required_bytes: %d is refused; allowed: up to %d: %w",
 			required, most, backend.ErrOutOfRange)

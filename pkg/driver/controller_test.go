@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/portbind/portbind/pkg/backend"
-	"github.com/portbind/portbind/pkg/backend/fake"
 	"github.com/portbind/portbind/pkg/volume"
 )
 
@@ -88,6 +87,7 @@ func TestCreateVolumeRefused(t *testing.T) {
 		"negative minPaths":      {parameter("minPaths", "-1"), codes.InvalidArgument, []string{"minPaths", "-1", "1 to 64"}},
 		"more than the paths":    {parameter("minPaths", "5"), codes.InvalidArgument, []string{"minPaths", "1 to 4"}},
 		"malformed interface":    {parameter("interfaces", "san-a,../x"), codes.InvalidArgument, []string{"interfaces", "../x"}},
+		"unknown interface":      {parameter("interfaces", "san-a,san-z"), codes.InvalidArgument, []string{"interfaces", "san-z", "san-a, san-b"}},
 		"unknown pairing":        {parameter("pairing", "both"), codes.InvalidArgument, []string{"pairing", "auto, mesh, fabric"}},
 		"unknown file system":    {parameter("fsType", "ntfs"), codes.InvalidArgument, []string{"fsType", "ext4, xfs, btrfs"}},
 		"unknown target":         {parameter("target", "stor9"), codes.InvalidArgument, []string{"target", "stor1, stor2"}},
@@ -515,21 +515,23 @@ func TestGetCapacity(t *testing.T) {
 	h := newHarness(t)
 	for name, c := range map[string]struct {
 		parameters map[string]string
-		want       int64
+		want, most int64
 	}{
-		"all":    {nil, 600 * gib},
-		"target": {map[string]string{"target": "stor1"}, 300 * gib},
-		"pool":   {map[string]string{"pool": "fast"}, 400 * gib},
-		"both":   {map[string]string{"target": "stor1", "pool": "slow"}, 200 * gib},
+		"all":    {nil, 600 * gib, 300 * gib},
+		"target": {map[string]string{"target": "stor1"}, 300 * gib, 200 * gib},
+		"pool":   {map[string]string{"pool": "fast"}, 400 * gib, 300 * gib},
+		"both":   {map[string]string{"target": "stor1", "pool": "slow"}, 200 * gib, 200 * gib},
+		// CreateVolume is to be asked, which says what is wrong.
+		"unknown target":    {map[string]string{"target": "x"}, 600 * gib, 300 * gib},
+		"unknown pool":      {map[string]string{"target": "stor1", "pool": "x"}, 600 * gib, 300 * gib},
+		"unknown parameter": {map[string]string{"target": "stor1", "colour": "x"}, 600 * gib, 300 * gib},
 	} {
 		resp, err := h.GetCapacity(h.ctx(), &csi.GetCapacityRequest{Parameters: c.parameters})
 		h.want(err, codes.OK, name)
-		if resp.GetAvailableCapacity() != c.want || resp.GetMaximumVolumeSize().GetValue() != fake.MaxVolumeBytes {
-			t.Errorf("%s: %v, want %d", name, resp, c.want)
+		if resp.GetAvailableCapacity() != c.want || resp.GetMaximumVolumeSize().GetValue() != c.most {
+			t.Errorf("%s: %v, want %d and at most %d", name, resp, c.want, c.most)
 		}
 	}
-	_, err := h.GetCapacity(h.ctx(), &csi.GetCapacityRequest{Parameters: map[string]string{"target": "x"}})
-	h.want(err, codes.InvalidArgument, "unknown target", "stor1")
 }
 
 func TestOneTargetDown(t *testing.T) {

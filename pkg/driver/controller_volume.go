@@ -34,6 +34,9 @@ func (c *Controller) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequ
 	if err != nil {
 		return nil, err
 	}
+	if err := plan.parameters.CheckInterfaces(c.interfaces); err != nil {
+		return nil, err
+	}
 	if err := checkTopology(req.GetAccessibilityRequirements(), plan.parameters.Interfaces); err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func serveTargets(t *testing.T, targets map[string]*fake.Backend, node csi.NodeS
 	for name, b := range targets {
 		list = append(list, Target{Name: name, Backend: b})
 	}
-	controller, err := NewController(list)
+	controller, err := NewController(list, []string{"san-a", "san-b", "san-c"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -284,6 +284,7 @@ targets:
 - name: stor2
   endpoint: "[2001:db8::1]:9443"
   tls: {ca: /a, cert: /b, key: /c}
+interfaces: [san-a, san-b]
 `
 	path := filepath.Join(t.TempDir(), "controller.yaml")
 	if err := os.WriteFile(path, []byte(good), 0o600); err != nil {
@@ -293,7 +294,7 @@ targets:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := ControllerConfig{Targets: []TargetConfig{
+	want := ControllerConfig{Interfaces: []string{"san-a", "san-b"}, Targets: []TargetConfig{
 		{Name: "stor1", Endpoint: "stor1.example:9443", TLS: TLSConfig{
 			CA: "/etc/portbind/ca.crt", Cert: "/etc/portbind/tls.crt", Key: "/etc/portbind/tls.key", ServerName: "stor1",
 		}},
@@ -314,6 +315,7 @@ targets:
 		"bad port":        {"stor1.example:9443", "stor1.example:0", "targets[0].endpoint"},
 		"relative path":   {"/etc/portbind/ca.crt", "ca.crt", "targets[0].tls.ca"},
 		"no certificate":  {"cert: /b, ", "", "targets[1].tls.cert"},
+		"bad interface":   {"san-b]", "San_B]", "interfaces[1]"},
 		"no YAML":         {"targets:", "targets: [", ""},
 		"another section": {"targets:", "target:", "target"},
 	} {
@@ -327,7 +329,7 @@ targets:
 		for _, n := range names {
 			targets = append(targets, Target{Name: n})
 		}
-		if _, err := NewController(targets); err == nil {
+		if _, err := NewController(targets, nil); err == nil {
 			t.Errorf("targets %q are taken", names)
 		}
 	}

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/portbind/portbind/pkg/binding"
 )
@@ -78,6 +79,19 @@ func (p *Parameters) checkPlace(f *fields) error {
 	}
 	if p.Pool != "" {
 		return CheckPoolName(f.field(keyPool), p.Pool)
+	}
+	return nil
+}
+
+// CheckInterfaces refuses an interface that no node has, when the names that nodes have are known.
+func (p Parameters) CheckInterfaces(known []string) error {
+	if len(known) == 0 {
+		return nil
+	}
+	for _, name := range p.Interfaces {
+		if !slices.Contains(known, name) {
+			return NewFieldError(`parameters["interfaces"]`, name, strings.Join(known, ", ")+", the interfaces of the nodes")
+		}
 	}
 	return nil
 }

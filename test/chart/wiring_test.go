@@ -219,6 +219,11 @@ func TestConfigurations(t *testing.T) {
 	if len(controller.Targets) != 2 || controller.Targets[1].TLS.ServerName != "storage2.example.com" {
 		t.Errorf("the controller's configuration is %+v", controller)
 	}
+	for _, i := range node.Interfaces {
+		if !slices.Contains(controller.Interfaces, i.Name) {
+			t.Errorf("the controller does not know interface %s, but %v", i.Name, controller.Interfaces)
+		}
+	}
 	files := keyFiles(t, controllerPod(t, all))
 	for _, target := range controller.Targets {
 		for _, file := range []string{target.TLS.CA, target.TLS.Cert, target.TLS.Key} {

@@ -74,7 +74,7 @@ type Usage struct {
 	Total, Free, Provisioned int64
 	// MetadataUsed and VGMetadataUsed are fractions, 0 to 1.
 	MetadataUsed, VGMetadataUsed float64
-	// MaxVolume is the largest virtual size of one volume in bytes.
+	// MaxVolume is the largest virtual size of one volume in bytes; 0 when the pool is too full to take any.
 	MaxVolume int64
 }
 

@@ -117,8 +117,8 @@ func calls(s *labenv.Stack, v *labenv.Volume, snap string, create *csi.CreateVol
 		}, curry(c.ControllerExpandVolume)),
 		method("CreateSnapshot", &csi.CreateSnapshotRequest{Name: "hostile-snap", SourceVolumeId: id}, curry(c.CreateSnapshot)),
 		method("ListSnapshots", &csi.ListSnapshotsRequest{SnapshotId: snap, SourceVolumeId: id}, curry(c.ListSnapshots)),
-		method("GetCapacity", &csi.GetCapacityRequest{VolumeCapabilities: labenv.Capabilities(v.Cap), Parameters: create.GetParameters()},
-			curry(c.GetCapacity)),
+		// Its parameters are not refused: CreateVolume does that where the user sees it.
+		method("GetCapacity", &csi.GetCapacityRequest{VolumeCapabilities: labenv.Capabilities(v.Cap)}, curry(c.GetCapacity)),
 		method("NodeStageVolume", v.StageRequest(), curry(n.NodeStageVolume)),
 		method("NodePublishVolume", v.PublishRequest(), curry(n.NodePublishVolume)),
 		method("NodeGetVolumeStats", &csi.NodeGetVolumeStatsRequest{

@@ -216,6 +216,9 @@ func TestFull(t *testing.T) {
 			now = now.Add(2 * usageAge)
 			_, err := p.CreateVolume(ctx, create("b", mib))
 			wantErr(t, err, pool.ErrExhausted, tt.words)
+			if u := must[pool.Usage](t)(p.Usage(ctx)); u.MaxVolume != 0 {
+				t.Errorf("a full pool tells of room: %+v", u)
+			}
 			_, err = p.CreateSnapshot(ctx, "s", "a")
 			wantErr(t, err, pool.ErrExhausted)
 			_, err = p.ExpandVolume(ctx, "a", gib, 0)

@@ -53,7 +53,10 @@ func (p *Pool) Usage(ctx context.Context) (pool.Usage, error) {
 		Total: s.size, Free: s.size - int64(float64(s.size)*s.data), Provisioned: l.provisioned(p.cfg.Name),
 		MetadataUsed: s.metadata, VGMetadataUsed: s.vgMetadata, MaxVolume: maxVolume,
 	}
-	if p.cfg.Limits.Overcommit > 0 {
+	switch {
+	case p.room(s, l, 0) != nil:
+		u.MaxVolume = 0
+	case p.cfg.Limits.Overcommit > 0:
 		u.MaxVolume = min(maxVolume, max(0, p.overcommit(s)-u.Provisioned)/s.extent*s.extent)
 	}
 	return u, nil
