@@ -1,9 +1,6 @@
 package clusterenv
 
-import (
-	"strings"
-	"time"
-)
+import "strings"
 
 // nodeScript prints a line for each thing that volumes need on a node. One script, since each fork is dear there.
 const nodeScript = `
@@ -49,12 +46,5 @@ func (m *Machine) lines(script string) []string {
 // Clean fails the test when anything is left over. Sessions linger for a while after the last volume.
 func (e *Env) Clean() {
 	e.T.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
-	left := e.Leftovers() // takes as long as a pause would
-	for len(left) > 0 && time.Now().Before(deadline) {
-		left = e.Leftovers()
-	}
-	if len(left) > 0 {
-		e.T.Errorf("left over:\n%s", strings.Join(left, "\n"))
-	}
+	e.without(e.Leftovers)
 }

@@ -29,6 +29,8 @@ type Env struct {
 	Target    *Machine
 	Nodes     []*Machine
 	artefacts string
+	lock      *os.File
+	shared    bool
 }
 
 // Machine is one of the cluster's, for what kubectl cannot do.
@@ -40,9 +42,35 @@ type Machine struct {
 // Limit is how long anything that is waited for may take, on a machine that is busy with other things.
 const Limit = 3 * time.Minute
 
-// New makes a namespace for the test. At the end it and everything in it is deleted, and what is left then on the machines fails
-// the test.
+// New makes a namespace for the test, which has the cluster for itself. At the end it and everything in it is deleted, and what is
+// left then on the machines fails the test.
 func New(t *testing.T) *Env {
+	t.Helper()
+	e := connect(t)
+	e.must(e.hold(alone))
+	for _, m := range e.Nodes {
+		t.Cleanup(func() { e.plugIn(m.Machine) })
+	}
+	if left := e.Leftovers(); len(left) > 0 {
+		t.Fatalf("left over from earlier:\n%s", strings.Join(left, "\n"))
+	}
+	e.namespace()
+	return e
+}
+
+// Shared is New for a test that disturbs nothing and nobody: it runs beside others of its kind. What is left on the machines fails
+// the one of them that ends last.
+func Shared(t *testing.T) *Env {
+	t.Helper()
+	t.Parallel()
+	e := connect(t)
+	e.shared = true
+	e.must(e.hold(together))
+	e.namespace()
+	return e
+}
+
+func connect(t *testing.T) *Env {
 	t.Helper()
 	dir := os.Getenv("LAB_CLUSTER")
 	if dir == "" {
@@ -51,18 +79,17 @@ func New(t *testing.T) *Env {
 	e := &Env{T: t, Namespace: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))}
 	e.artefacts = filepath.Join(os.Getenv("LAB_ARTEFACTS"), e.Namespace)
 	e.must(os.RemoveAll(e.artefacts))
+	var err error
+	e.lock, err = os.Create(filepath.Join(dir, "run", "scenarios.lock"))
+	e.must(err)
+	t.Cleanup(func() { _ = e.lock.Close() })
 	set, err := machine.Connect(layout.LabSocket(layout.Layout{Run: filepath.Join(dir, "run")}))
 	e.must(err)
 	t.Cleanup(func() { _ = set.Close() })
 	e.Target = &Machine{set.With("target")[0], e}
 	for _, m := range set.With("node") {
 		e.Nodes = append(e.Nodes, &Machine{m, e})
-		t.Cleanup(func() { e.plugIn(m) })
 	}
-	if left := e.Leftovers(); len(left) > 0 {
-		t.Fatalf("left over from earlier:\n%s", strings.Join(left, "\n"))
-	}
-	e.namespace()
 	return e
 }
 
@@ -77,7 +104,7 @@ func (e *Env) namespace() {
 		if _, err := e.Try("delete", "namespace", e.Namespace, "--timeout=2m"); err != nil {
 			e.T.Errorf("cleanup: %v", err)
 		}
-		e.Clean()
+		e.finish()
 	})
 }
 
