@@ -62,8 +62,8 @@ func withProgram(i image.Image, path, file string) (image.Image, error) {
 		return i, fmt.Errorf("ldd %s: %w", file, err)
 	}
 	for word := range strings.FieldsSeq(string(out)) {
-		if strings.HasPrefix(word, "/") {
-			i.Files[strings.TrimPrefix(word, "/")] = word
+		if library, ok := strings.CutPrefix(word, "/"); ok {
+			i.Files[library] = word
 		}
 	}
 	links := map[string]string{}
