@@ -83,9 +83,11 @@ func serveNode(
 	ctx context.Context, flags nodeFlags, node *driver.Node, attacher *attach.Attacher, work ...func(context.Context) error,
 ) error {
 	registry := newRegistry()
-	watcher, watching := newWatcher(ctx, flags, node)
-	work = append(work, watching...)
-	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node), watcher} {
+	events := newEvents(ctx, flags)
+	watcher, watching := newWatcher(flags, node, events)
+	judge := newJudge(node, events)
+	work = append(append(work, watching...), background(judge.Run))
+	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node), watcher, judge} {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register node metrics: %w", err)
 		}
@@ -97,6 +99,7 @@ func serveNode(
 		return linkwatch.Watch(ctx, func() {
 			notify(changes)
 			watcher.Poke()
+			judge.Poke()
 		})
 	})
 	return serve(ctx, flags.serveFlags, driver.ServerConfig{
@@ -140,6 +143,10 @@ func nodeOptions(cfg driver.NodeConfig, name string, host *hostexec.Local) (driv
 	if err != nil {
 		return driver.NodeOptions{}, err
 	}
+	portals, err := cfg.PortalList()
+	if err != nil {
+		return driver.NodeOptions{}, err
+	}
 	bootID, err := os.ReadFile(bootIDFile)
 	if err != nil {
 		return driver.NodeOptions{}, fmt.Errorf("read the boot id: %w", err)
@@ -149,7 +156,7 @@ func nodeOptions(cfg driver.NodeConfig, name string, host *hostexec.Local) (driv
 		return driver.NodeOptions{}, fmt.Errorf("open the state directory: %w", err)
 	}
 	return driver.NodeOptions{
-		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), Interfaces: interfaces(cfg),
+		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), Interfaces: interfaces(cfg), Portals: portals,
 		FS: fsmount.New(host), Records: records,
 	}, nil
 }

@@ -13,10 +13,12 @@ import (
 )
 
 // newWatcher makes the watcher of the volumes' paths, and gives what has to run for it.
-func newWatcher(ctx context.Context, flags nodeFlags, node *driver.Node) (*pathwatch.Watcher, []func(context.Context) error) {
+func newWatcher(
+	flags nodeFlags, node *driver.Node, events *kube.Events,
+) (*pathwatch.Watcher, []func(context.Context) error) {
 	cfg := pathwatch.Config{Node: flags.name, View: node.View}
 	var work []func(context.Context) error
-	if events := newEvents(ctx, flags); events != nil {
+	if events != nil {
 		cfg.Tell = events.Post
 		work = append(work, background(events.Run))
 	}

@@ -25,8 +25,8 @@ func NICs() ([]NIC, error) {
 	}
 	var nics []NIC
 	for _, link := range links {
-		if attrs := link.Attrs(); attrs.Flags&net.FlagLoopback == 0 {
-			nics = append(nics, nic(attrs, addrs))
+		if link.Attrs().Flags&net.FlagLoopback == 0 {
+			nics = append(nics, nic(link, links, addrs))
 		}
 	}
 	slices.SortFunc(nics, func(a, b NIC) int { return strings.Compare(a.Name, b.Name) })
@@ -44,22 +44,39 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 	}
 }
 
-func nic(attrs *netlink.LinkAttrs, addrs []netlink.Addr) NIC {
+func nic(link netlink.Link, links []netlink.Link, addrs []netlink.Addr) NIC {
+	attrs := link.Attrs()
 	n := NIC{
-		Name: attrs.Name, MAC: attrs.HardwareAddr.String(), Enslaved: attrs.MasterIndex != 0,
-		Up: attrs.RawFlags&unix.IFF_UP != 0 && attrs.RawFlags&unix.IFF_LOWER_UP != 0,
+		Name: attrs.Name, MAC: attrs.HardwareAddr.String(), Index: attrs.Index, Kind: link.Type(), MTU: attrs.MTU,
+		Enslaved: attrs.MasterIndex != 0, AdminUp: attrs.RawFlags&unix.IFF_UP != 0,
+	}
+	n.Up = n.AdminUp && attrs.RawFlags&unix.IFF_LOWER_UP != 0
+	if bond, ok := link.(*netlink.Bond); ok {
+		n.Mode, n.Hash = bond.Mode.String(), bond.XmitHashPolicy.String()
+	}
+	for _, other := range links {
+		if n.Enslaved && other.Attrs().Index == attrs.MasterIndex {
+			n.Master = other.Attrs().Name
+		}
 	}
 	for _, addr := range addrs {
-		if addr.LinkIndex != attrs.Index || addr.IPNet == nil {
-			continue
+		if prefix, ok := global(addr); ok && addr.LinkIndex == attrs.Index {
+			n.Addrs = append(n.Addrs, prefix)
 		}
-		ip, ok := netip.AddrFromSlice(addr.IP)
-		if !ok || !ip.Unmap().IsGlobalUnicast() {
-			continue
-		}
-		ones, _ := addr.Mask.Size()
-		n.Addrs = append(n.Addrs, netip.PrefixFrom(ip.Unmap(), ones))
 	}
 	slices.SortFunc(n.Addrs, netip.Prefix.Compare)
 	return n
+}
+
+// global gives a global unicast address with its prefix length.
+func global(addr netlink.Addr) (netip.Prefix, bool) {
+	if addr.IPNet == nil {
+		return netip.Prefix{}, false
+	}
+	ip, ok := netip.AddrFromSlice(addr.IP)
+	if !ok || !ip.Unmap().IsGlobalUnicast() {
+		return netip.Prefix{}, false
+	}
+	ones, _ := addr.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), ones), true
 }

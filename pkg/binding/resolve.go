@@ -32,22 +32,33 @@ type Resolution struct {
 	Interfaces []Interface
 	// Problems are those without, in the same order.
 	Problems []Problem
+	// NICs are all that there are on this node.
+	NICs []NIC
 }
 
 // NIC is a network device of this node.
 type NIC struct {
 	Name string
 	MAC  string
-	// Enslaved says that it is a port of a bond, team or bridge and carries no addresses of its own.
+	// Index is the kernel's number of it, of this boot.
+	Index int
+	// Kind is what the kernel calls a device that is made of software: bond, vlan, bridge, veth, ...; else "device".
+	Kind string
+	// Enslaved says that it is a port of a bond, team or bridge and carries no addresses of its own; Master names that.
 	Enslaved bool
+	Master   string
+	// Mode and Hash are a bond's: active-backup, layer2, ...
+	Mode, Hash string
+	MTU        int
 	// Addrs are global unicast addresses with their prefix lengths.
 	Addrs []netip.Prefix
-	Up    bool
+	// Up says that it is administratively up (as AdminUp alone does) and has a carrier.
+	Up, AdminUp bool
 }
 
 // Resolve gives each name of a valid configuration its NIC. The result depends only on its arguments.
 func Resolve(c Config, nics []NIC) Resolution {
-	var r Resolution
+	r := Resolution{NICs: nics}
 	taken := map[string]string{}
 	for _, name := range c.names() {
 		nic, err := c.find(name, nics)

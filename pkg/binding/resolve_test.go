@@ -38,7 +38,7 @@ func TestResolve(t *testing.T) {
 		{Name: "by-bond", MAC: "02:00:00:00:00:05"},
 	}}
 	got := Resolve(c, node())
-	want := Resolution{Interfaces: []Interface{
+	want := Resolution{NICs: node(), Interfaces: []Interface{
 		{Name: "by-mac", NIC: "eth2", MAC: "02:00:00:00:00:02", Addrs: prefixes("192.0.2.12/24"), Up: true},
 		{Name: "by-name", NIC: "eth1", MAC: "02:00:00:00:00:01", Addrs: prefixes("192.0.2.11/24", "2001:db8:1::11/64"), Up: true},
 		{Name: "by-cidr", NIC: "eth3", MAC: "02:00:00:00:00:03", Addrs: prefixes("198.51.100.3/24")},

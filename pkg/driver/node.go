@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/prometheus/client_golang/prometheus"
@@ -108,9 +109,11 @@ type NodeOptions struct {
 	BootID string
 	// Interfaces resolves the node's interfaces to NICs, as they are now.
 	Interfaces func() (binding.Resolution, error)
-	Attach     Attacher
-	FS         FileSystems
-	Records    *staging.Store
+	// Portals are those that the interfaces are to reach whatever volumes there are; there may be none.
+	Portals []netip.AddrPort
+	Attach  Attacher
+	FS      FileSystems
+	Records *staging.Store
 }
 
 // Node serves the CSI Node service. Calls for one volume must not overlap; Serve's interceptor sees to it.

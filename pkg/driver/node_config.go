@@ -3,6 +3,7 @@ package driver
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/iscsi/iscsiname"
 	"github.com/portbind/portbind/pkg/volume"
 )
 
@@ -34,6 +36,8 @@ const (
 type NodeConfig struct {
 	// Interfaces name the NICs that carry iSCSI.
 	Interfaces []binding.InterfaceConfig `json:"interfaces"`
+	// Portals are those that the interfaces are to reach, for judging them before a volume does; they may be left out.
+	Portals []string `json:"portals"`
 	// InitiatorName is auto (derived from the node's name), host (that of /etc/iscsi/initiatorname.iscsi) or a name.
 	// It is the node's CSI id: changing it is for nodes without volumes.
 	InitiatorName string `json:"initiatorName"`
@@ -89,6 +93,9 @@ func (c NodeConfig) check() error {
 	if err := c.Binding().Validate(); err != nil {
 		return err
 	}
+	if _, err := c.PortalList(); err != nil {
+		return err
+	}
 	if c.InitiatorName != InitiatorAuto && c.InitiatorName != InitiatorHost {
 		if _, err := volume.ParseIQN("initiatorName", c.InitiatorName); err != nil {
 			return fmt.Errorf("%w; or auto, or host", err)
@@ -108,3 +115,17 @@ func (c NodeConfig) check() error {
 
 // Binding is the part that names interfaces.
 func (c NodeConfig) Binding() binding.Config { return binding.Config{Interfaces: c.Interfaces} }
+
+// PortalList gives the configured portals.
+func (c NodeConfig) PortalList() ([]netip.AddrPort, error) {
+	var all []netip.AddrPort
+	for i, text := range c.Portals {
+		portal, err := iscsiname.ParsePortal(text)
+		if err != nil {
+			return nil, volume.NewFieldError(fmt.Sprintf("portals[%d]", i), text,
+				"an IP address with an optional port, such as 192.0.2.1:3260 or [2001:db8::1]:3260")
+		}
+		all = append(all, portal)
+	}
+	return all, nil
+}

@@ -18,13 +18,15 @@ func TestParseNodeConfig(t *testing.T) {
 	}
 	all := base
 	all.InitiatorName, all.StateDir, all.SessionLinger, all.Timers = "iqn.2026-11.io.example:n", "/s", Duration(time.Second), "tolerant"
+	all.Portals = []string{"192.0.2.1", "[2001:db8::1]:3261"}
 	tests := map[string]struct {
 		text, bad string
 		want      NodeConfig
 	}{
 		"defaults": {text: nics, want: base},
 		"all": {
-			text: nics + "initiatorName: iqn.2026-11.io.example:n\nstateDir: /s\nsessionLinger: 1s\ntimers: tolerant\n",
+			text: nics + "initiatorName: iqn.2026-11.io.example:n\nstateDir: /s\nsessionLinger: 1s\ntimers: tolerant\n" +
+				"portals: [192.0.2.1, \"[2001:db8::1]:3261\"]\n",
 			want: all,
 		},
 		"no interfaces":  {text: "{}", bad: "interfaces"},
@@ -34,6 +36,7 @@ func TestParseNodeConfig(t *testing.T) {
 		"initiator":      {text: nics + "initiatorName: ../x\n", bad: "initiatorName"},
 		"linger":         {text: nics + "sessionLinger: -1s\n", bad: "sessionLinger"},
 		"timers":         {text: nics + "timers: slow\n", bad: "timers"},
+		"portal":         {text: nics + "portals: [192.0.2.1, storage1]\n", bad: `portals[1]: "storage1"`},
 		"linger, number": {text: nics + "sessionLinger: 5\n", bad: "duration"},
 	}
 	for name, tc := range tests {

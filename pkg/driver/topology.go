@@ -9,12 +9,14 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/compliance"
 	"github.com/portbind/portbind/pkg/volume"
 )
 
 // A node has one topology segment for each interface of its configuration, and a volume is accessible where all of its
-// interfaces are. The value is "false", not left out, where a name has no NIC: Kubernetes' provisioner takes the keys
-// from one node and looks for them on the others.
+// interfaces are. The value is "false", not left out, where a name has no NIC of its own with an address: Kubernetes'
+// provisioner takes the keys from one node and looks for them on the others. What may pass by itself makes no
+// difference: kubelet asks once, when the plugin registers.
 const (
 	hasInterface   = "true"
 	lacksInterface = "false"
@@ -28,11 +30,11 @@ func topologyKey(interfaceName string) string { return TopologyPrefix + interfac
 // segments says which of the configured interfaces a node has.
 func segments(r binding.Resolution) map[string]string {
 	out := map[string]string{}
-	for _, i := range r.Interfaces {
-		out[topologyKey(i.Name)] = hasInterface
-	}
-	for _, p := range r.Problems {
-		out[topologyKey(p.Interface)] = lacksInterface
+	for _, s := range compliance.Evaluate(compliance.Snapshot{Interfaces: r}) {
+		out[topologyKey(s.Interface)] = lacksInterface
+		if s.State().Present() {
+			out[topologyKey(s.Interface)] = hasInterface
+		}
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -20,11 +21,19 @@ func topology(keysAndValues ...string) *csi.Topology {
 }
 
 func TestSegments(t *testing.T) {
+	addrs := []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}
 	got := segments(binding.Resolution{
-		Interfaces: []binding.Interface{{Name: "san-a", NIC: "eth2"}},
-		Problems:   []binding.Problem{{Interface: "san-b", Err: binding.ErrMissing}},
+		Interfaces: []binding.Interface{
+			{Name: "well", NIC: "eth2", Up: true, Addrs: addrs},
+			{Name: "no-link", NIC: "eth3", Addrs: addrs},
+			{Name: "no-link-nor-address", NIC: "eth4"},
+			{Name: "no-address", NIC: "eth5", Up: true},
+		},
+		Problems: []binding.Problem{{Interface: "no-nic", Err: binding.ErrMissing}, {Interface: "shared", Err: binding.ErrShared}},
 	})
-	if diff := cmp.Diff(topology("san-a", "true", "san-b", "false").GetSegments(), got); diff != "" {
+	want := topology("well", "true", "no-link", "true", "no-link-nor-address", "true",
+		"no-address", "false", "no-nic", "false", "shared", "false").GetSegments()
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -1,0 +1,204 @@
+package compliance
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/klog/v2"
+)
+
+const (
+	// quiet is how long nothing must happen before it looks, patience how long it waits for that.
+	quiet    = 500 * time.Millisecond
+	patience = 5 * time.Second
+	// sweep is how often it looks when nothing happens: nobody says when a sysctl or a route changes.
+	sweep = 30 * time.Second
+)
+
+// Reasons of events.
+const (
+	Misconfigured = "StorageInterfaceMisconfigured"
+	Well          = "StorageInterfaceCompliant"
+)
+
+// Event is one change of an interface, to be told once.
+type Event struct {
+	// Warning says that it is for the worse.
+	Warning bool
+	// Reason is one of the constants above, Message a sentence that says what is wrong, and what to do.
+	Reason, Message string
+}
+
+// Config is what a Watcher needs.
+type Config struct {
+	Node Node
+	// Tell is given each event, after it was logged. It must not wait for anybody. Nil: the log is enough.
+	Tell func(Event)
+}
+
+// Watcher judges the interfaces when it is poked, and every 30 s.
+type Watcher struct {
+	cfg   Config
+	pokes chan struct{}
+	probe *prober
+	desc  *prometheus.Desc
+
+	mu  sync.Mutex
+	now []Status
+}
+
+var _ prometheus.Collector = (*Watcher)(nil)
+
+// New returns a Watcher; Run makes it look.
+func New(cfg Config) *Watcher {
+	return &Watcher{
+		cfg: cfg, pokes: make(chan struct{}, 1), probe: newProber(),
+		desc: prometheus.NewDesc("portbind_interface_compliance",
+			"Whether a storage interface of this node is in this state: 1 for one of its states, 0 for the others.",
+			[]string{"interface", "state"}, nil),
+	}
+}
+
+// Poke says that something changed. It does not wait.
+func (w *Watcher) Poke() {
+	select {
+	case w.pokes <- struct{}{}:
+	default: // it is about to look
+	}
+}
+
+// Statuses are those of the last look, to be read only.
+func (w *Watcher) Statuses() []Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+// Run looks at once, then after pokes when it has become quiet, and at the slow sweep, until ctx ends.
+func (w *Watcher) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		w.look(ctx)
+		select {
+		case <-ctx.Done():
+		case <-time.After(sweep):
+		case <-w.pokes:
+			w.settle(ctx)
+		}
+	}
+}
+
+// settle waits until there has been no poke for a while.
+func (w *Watcher) settle(ctx context.Context) {
+	enough := time.After(patience)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-enough:
+			return
+		case <-time.After(quiet):
+			return
+		case <-w.pokes:
+		}
+	}
+}
+
+// look judges the node as it is now and tells what has changed.
+func (w *Watcher) look(ctx context.Context) {
+	snapshot, err := w.cfg.Node.Snapshot(ctx)
+	if err != nil && ctx.Err() == nil {
+		klog.FromContext(ctx).Error(err, "Some of the interfaces' state is not known")
+	}
+	if snapshot.Sysctls == nil {
+		return
+	}
+	w.probe.probe(ctx, &snapshot)
+	if ctx.Err() != nil {
+		return
+	}
+	now := Evaluate(snapshot)
+	w.mu.Lock()
+	before := w.now
+	w.now = now
+	w.mu.Unlock()
+	for _, s := range now {
+		w.tell(ctx, find(before, s.Interface), s)
+	}
+}
+
+func find(all []Status, name string) *Status {
+	for _, s := range all {
+		if s.Interface == name {
+			return &s
+		}
+	}
+	return nil
+}
+
+// tell logs what an interface has become, and hands on what is not told elsewhere.
+func (w *Watcher) tell(ctx context.Context, before *Status, now Status) {
+	is := now.State()
+	if before != nil && before.State() == is && before.NIC == now.NIC {
+		return
+	}
+	logger := klog.FromContext(ctx).WithValues("interface", now.Interface, "nic", now.NIC, "state", is)
+	if is == Compliant {
+		logger.Info("Storage interface is compliant", "note", now.Note)
+	} else {
+		logger.Info("Storage interface is not compliant", "message", now.Findings[0].Message, "fix", now.Findings[0].Fix)
+	}
+	if e, ok := event(before, now); ok && w.cfg.Tell != nil {
+		w.cfg.Tell(e)
+	}
+}
+
+// event gives what to tell Kubernetes. Missing NICs, links and addresses are told by the watcher of the paths.
+func event(before *Status, now Status) (Event, bool) {
+	is, name := now.State(), now.Interface
+	if now.NIC != "" {
+		name += " (" + now.NIC + ")"
+	}
+	switch {
+	case is == Compliant && before == nil, is == NoNIC, is == NoIP, is == LinkDown:
+		return Event{}, false
+	case is != Compliant:
+		f := now.Findings[0]
+		return Event{true, Misconfigured, clip(fmt.Sprintf("Storage interface %s: %s: %s. %s", name, is, f.Message, f.Fix))}, true
+	case !before.State().Present():
+		return Event{false, Well, "Storage interface " + name + " is compliant. Where Kubernetes knows the node without it " +
+			"(topology), it learns of it when the node plugin's pod is restarted"}, true
+	case before.State() == LinkDown:
+		return Event{}, false
+	default:
+		return Event{false, Well, "Storage interface " + name + " is compliant"}, true
+	}
+}
+
+// clip bounds a message to what Kubernetes takes.
+func clip(s string) string {
+	const most = 1024
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most-len("…")], "") + "…"
+}
+
+// Describe implements prometheus.Collector.
+func (w *Watcher) Describe(ch chan<- *prometheus.Desc) { ch <- w.desc }
+
+// Collect implements prometheus.Collector.
+func (w *Watcher) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range w.Statuses() {
+		for _, state := range States() {
+			is := 0.0
+			if s.State() == state {
+				is = 1
+			}
+			ch <- prometheus.MustNewConstMetric(w.desc, prometheus.GaugeValue, is, s.Interface, string(state))
+		}
+	}
+}
