@@ -105,7 +105,7 @@ func (c *Controller) GetCapacity(ctx context.Context, req *csi.GetCapacityReques
 	if err := checkSegments("accessible_topology", req.GetAccessibleTopology()); err != nil {
 		return nil, err
 	}
-	if len(c.targets) == 0 || !offers(req.GetAccessibleTopology(), params.Interfaces) {
+	if len(c.targets) == 0 || !has(req.GetAccessibleTopology(), params.Interfaces) {
 		return &csi.GetCapacityResponse{}, nil
 	}
 	places, err := c.places(ctx, params.Target, params.Pool)

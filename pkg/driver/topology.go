@@ -13,25 +13,21 @@ import (
 	"github.com/portbind/portbind/pkg/volume"
 )
 
-// A node has one topology segment for each interface of its configuration, and a volume is accessible where all of its
-// interfaces are. The value is "false", not left out, where a name has no NIC of its own with an address: Kubernetes'
-// provisioner takes the keys from one node and looks for them on the others. What may pass by itself makes no
-// difference: kubelet asks once, when the plugin registers.
-const (
-	hasInterface   = "true"
-	lacksInterface = "false"
-)
+// A node has one topology segment for each configured interface that it has, and a volume is accessible where all of its
+// interfaces are. What a node lacks is left out, not "false": kubelet makes a label of a segment and refuses to register a
+// plugin that wants another value for it, so a node would lose the whole driver when it has lost a NIC, or got it. What
+// may pass by itself makes no difference: kubelet asks once, when the plugin registers.
+const hasInterface = "true"
 
 // errElsewhere is a volume that none of the topologies asked for can reach.
 var errElsewhere = errors.New("not accessible from there")
 
 func topologyKey(interfaceName string) string { return TopologyPrefix + interfaceName }
 
-// segments says which of the configured interfaces a node has.
+// segments says which of the configured interfaces a node has: a NIC of its own with an address.
 func segments(r binding.Resolution) map[string]string {
 	out := map[string]string{}
 	for _, s := range compliance.Evaluate(compliance.Snapshot{Interfaces: r}) {
-		out[topologyKey(s.Interface)] = lacksInterface
 		if s.State().Present() {
 			out[topologyKey(s.Interface)] = hasInterface
 		}
@@ -51,11 +47,19 @@ func accessibleFrom(interfaces []string) []*csi.Topology {
 	return []*csi.Topology{{Segments: out}}
 }
 
-// offers says whether a topology may have all the interfaces. One that it does not speak of may be there.
+// offers says whether a topology may have all the interfaces. One that it does not speak of may be there: what is required of a
+// volume may come from a class, or be what several nodes have in common.
 func offers(t *csi.Topology, interfaces []string) bool {
 	return !slices.ContainsFunc(interfaces, func(name string) bool {
 		value, said := t.GetSegments()[topologyKey(name)]
 		return said && value != hasInterface
+	})
+}
+
+// has says whether a node has all the interfaces. Of a node, what is not spoken of is not there; no node at all is any.
+func has(node *csi.Topology, interfaces []string) bool {
+	return len(node.GetSegments()) == 0 || !slices.ContainsFunc(interfaces, func(name string) bool {
+		return node.GetSegments()[topologyKey(name)] != hasInterface
 	})
 }
 
