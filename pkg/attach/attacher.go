@@ -114,6 +114,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 	})
 	a.background(a.logoutIdle)
 	a.background(a.watchReturns)
+	a.background(a.watchTaken)
 	return a, nil
 }
 

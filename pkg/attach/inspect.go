@@ -105,6 +105,7 @@ func (a *Attacher) describeAs(info multipath.Info, wwid string, hosts map[int]sy
 	dev := Device{
 		WWID: wwid, Path: a.dm.Path(info.Name), Major: info.Devno.Major, Minor: info.Devno.Minor,
 		SizeBytes: int64(t.Sectors) * 512, //nolint:gosec // the kernel's sizes fit
+		Fails:     !t.Queue,
 	}
 	states, err := a.dm.PathStates(info.UUID)
 	if err != nil {

@@ -47,6 +47,8 @@ type Device struct {
 	SizeBytes    int64
 	// Paths of the map, in a stable order.
 	Paths []Path
+	// Fails says that I/O fails while no path works, instead of waiting for one.
+	Fails bool
 }
 
 // Path is one disk of one bound session.

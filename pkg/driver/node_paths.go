@@ -24,7 +24,7 @@ func (n *Node) View(ctx context.Context) (pathwatch.View, error) {
 		dev, known := devices[a.WWID]
 		view.Volumes = append(view.Volumes, pathwatch.Volume{
 			ID: r.VolumeID, Claim: volume.Claim(r.Claim), Interfaces: a.Interfaces, Portals: a.Portals, Pairing: a.Pairing,
-			Paths: dev.Paths, Unknown: !known,
+			Paths: dev.Paths, Unknown: !known, Fails: dev.Fails,
 		})
 	}
 	return view, nil

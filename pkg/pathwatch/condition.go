@@ -59,6 +59,8 @@ const (
 	whole level = iota
 	reduced
 	none
+	// failing is none, and I/O does not wait for one.
+	failing
 )
 
 func (c condition) level() level {

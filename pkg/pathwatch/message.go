@@ -16,6 +16,8 @@ func describe(reason string, c condition, where string) string {
 		return fmt.Sprintf("All %d paths work again on %s", c.expected, where)
 	case AllPathsLost:
 		text = fmt.Sprintf("None of %d paths is left on %s, I/O waits", c.expected, where)
+	case IOFails:
+		text = fmt.Sprintf("None of %d paths is left on %s, and I/O fails", c.expected, where)
 	case SomePathsBack:
 		text = fmt.Sprintf("%d of %d paths work again on %s, I/O goes on; still lost", c.working, c.expected, where)
 	default:

@@ -31,6 +31,8 @@ type Volume struct {
 	// Paths are as attach.Inspect gives them. Unknown: they could not be read, so nothing is said of the volume.
 	Paths   []attach.Path
 	Unknown bool
+	// Fails says that I/O fails while no path works, instead of waiting.
+	Fails bool
 }
 
 // Reasons of events.
@@ -39,6 +41,8 @@ const (
 	RedundancyLost = "RedundancyLost"
 	// AllPathsLost: none is left; I/O waits.
 	AllPathsLost = "AllPathsLost"
+	// IOFails: none is left and I/O does not wait for one: the target has taken the volume away, or it is meant so.
+	IOFails = "IOFails"
 	// SomePathsBack: there was none and now there are some; I/O goes on.
 	SomePathsBack = "SomePathsBack"
 	// RedundancyRestored: all paths work again.

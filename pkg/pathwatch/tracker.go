@@ -114,7 +114,7 @@ func (k *track) next(now time.Time) (reason string, shifts []shift, wait time.Du
 	for _, l := range k.now.lost {
 		lost = append(lost, l.pair)
 	}
-	is, more := k.now.level(), !subset(lost, k.lost)
+	is, more := k.level(), !subset(lost, k.lost)
 	switch better := is < k.told || len(lost) < len(k.lost); {
 	case more || !better:
 		k.better = time.Time{}
@@ -130,6 +130,13 @@ func (k *track) next(now time.Time) (reason string, shifts []shift, wait time.Du
 	return reason, shifts, 0
 }
 
+func (k *track) level() level {
+	if is := k.now.level(); is != none || !k.volume.Fails {
+		return is
+	}
+	return failing
+}
+
 // reason names the change from what was told to what is.
 func (k *track) reason(is level, more bool) string {
 	switch {
@@ -137,9 +144,11 @@ func (k *track) reason(is level, more bool) string {
 		return ""
 	case is == whole:
 		return RedundancyRestored
+	case is == failing:
+		return IOFails
 	case is == none:
 		return AllPathsLost
-	case k.told == none:
+	case k.told == none, k.told == failing:
 		return SomePathsBack
 	default:
 		return RedundancyLost

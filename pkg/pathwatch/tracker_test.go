@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/volume"
 )
@@ -25,12 +26,27 @@ type step struct {
 
 func view(r binding.Resolution, vs ...Volume) View { return View{Interfaces: r, Volumes: vs} }
 
+// dead are all paths, and none works.
+func dead() []attach.Path {
+	paths := all()
+	for i := range paths {
+		paths[i].State = attach.StateFailed
+	}
+	return paths
+}
+
+func fails(v Volume) Volume {
+	v.Fails = true
+	return v
+}
+
 func TestTracker(t *testing.T) {
 	t.Parallel()
 	both, noB, nothing := node(sanA, sanB), node(sanA, down(sanB)), node(down(sanA), down(sanB))
 	lessB := "RedundancyLost: 2 of 4 paths are left on node n1: san-b (eth3) has no link"
 	aDown, bDown := "StorageInterfaceDown: Storage interface san-a (eth2) has no link", "StorageInterfaceDown: Storage interface san-b (eth3) has no link"
 	aUp, bUp := "StorageInterfaceUp: Storage interface san-a (eth2) is well again", "StorageInterfaceUp: Storage interface san-b (eth3) is well again"
+	bothDead := "san-a (eth2): path failed to 10.99.0.1:3260, 10.99.0.2:3260; san-b (eth3): path failed to 10.99.0.1:3260, 10.99.0.2:3260"
 	back := "RedundancyRestored: All 4 paths work again on node n1"
 	for name, steps := range map[string][]step{
 		"a cut and its end, each told once": {
@@ -63,6 +79,14 @@ func TestTracker(t *testing.T) {
 			{85, view(both, vol(all()[:3]...)), nil, nil},
 			{90, view(both, vol(all()...)), nil, nil},
 			{95, view(both, vol(all()...)), []string{back}, []shift{{"san-b", true}}},
+		},
+		"taken away, and given back": {
+			{0, view(both, vol(all()...)), nil, nil},
+			{40, view(both, vol(dead()...)), []string{"AllPathsLost: None of 4 paths is left on node n1, I/O waits: " + bothDead}, []shift{{"san-a", false}, {"san-b", false}}},
+			{70, view(both, fails(vol(dead()...))), []string{"IOFails: None of 4 paths is left on node n1, and I/O fails: " + bothDead}, nil},
+			{80, view(both, fails(vol(dead()...))), nil, nil},
+			{90, view(both, fails(vol(all()...))), nil, nil},
+			{95, view(both, vol(all()...)), []string{back}, []shift{{"san-a", true}, {"san-b", true}}},
 		},
 		"a path that returns goes once more": {
 			{0, view(both, vol(all()...)), nil, nil},

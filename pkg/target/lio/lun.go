@@ -30,7 +30,7 @@ func (t *Target) mappedLUN(initiator string, n uint32) string {
 // Map gives the initiator the LUN. Each mapping has a LUN of the target of its own, even if two initiators share a
 // volume: see Unmap.
 func (t *Target) Map(m Mapping) error {
-	if m.TPGLUN >= maxTPGLUN || m.LUN >= MaxLUNs {
+	if m.TPGLUN >= maxTPGLUN || m.LUN >= FirstLUN+MaxLUNs {
 		return fmt.Errorf("map %s: LUN %d, target LUN %d: out of range", m.Volume, m.LUN, m.TPGLUN)
 	}
 	if err := t.connect(t.tpgLUN(m.TPGLUN), backstore(m.Volume)); err != nil {

@@ -123,16 +123,16 @@ func (s *Server) number(e *store.Export) error {
 			ofInitiator[other.LUN] = true
 		}
 	}
-	e.LUN, e.TPGLUN = lowestFree(ofInitiator), lowestFree(ofTarget)
-	if e.LUN >= lio.MaxLUNs {
+	e.LUN, e.TPGLUN = lowestFree(lio.FirstLUN, ofInitiator), lowestFree(0, ofTarget)
+	if e.LUN >= lio.FirstLUN+lio.MaxLUNs {
 		return fmt.Errorf("%w: initiator %s has all of its %d LUNs; unpublish one, or use a second target host",
 			errExhausted, e.Initiator, lio.MaxLUNs)
 	}
 	return nil
 }
 
-func lowestFree(taken map[uint32]bool) uint32 {
-	var n uint32
+func lowestFree(first uint32, taken map[uint32]bool) uint32 {
+	n := first
 	for taken[n] {
 		n++
 	}

@@ -137,7 +137,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("WWID %q", v.GetWwid())
 	}
 	if a, b, again := r.publish(&targetv1.PublishRequest{Key: vol("v"), Initiator: nodeA}), r.publish(&targetv1.PublishRequest{Key: vol("w"), Initiator: nodeA}),
-		r.publish(&targetv1.PublishRequest{Key: vol("v"), Initiator: nodeA}); a != 0 || b != 1 || again != 0 {
+		r.publish(&targetv1.PublishRequest{Key: vol("v"), Initiator: nodeA}); a != 1 || b != 2 || again != 1 {
 		t.Errorf("LUNs %d, %d, %d", a, b, again)
 	}
 	_, err := r.Publish(ctx, &targetv1.PublishRequest{Key: vol("v"), Initiator: nodeB})
@@ -171,14 +171,14 @@ func TestLUNsRunOut(t *testing.T) {
 	for i := range lio.MaxLUNs {
 		name := fmt.Sprintf("v%d", i)
 		r.create(name)
-		if got := r.publish(&targetv1.PublishRequest{Key: vol(name), Initiator: nodeA}); got != uint32(i) {
-			t.Fatalf("LUN %d, want %d", got, i)
+		if got := r.publish(&targetv1.PublishRequest{Key: vol(name), Initiator: nodeA}); got != uint32(i)+lio.FirstLUN {
+			t.Fatalf("LUN %d, want %d", got, i+lio.FirstLUN)
 		}
 	}
 	r.create("more")
 	_, err := r.Publish(t.Context(), &targetv1.PublishRequest{Key: vol("more"), Initiator: nodeA})
 	want(t, err, codes.ResourceExhausted, nodeA)
-	if got := r.publish(&targetv1.PublishRequest{Key: vol("more"), Initiator: nodeB}); got != 0 {
+	if got := r.publish(&targetv1.PublishRequest{Key: vol("more"), Initiator: nodeB}); got != lio.FirstLUN {
 		t.Errorf("LUN %d of another initiator", got)
 	}
 }
@@ -241,7 +241,7 @@ func onlyProbe(changes []string) bool {
 
 // TestUnpublishCutOff: at whatever step it fails, a restart or a repeated call finishes it, and a publish begins anew.
 func TestUnpublishCutOff(t *testing.T) {
-	steps := []string{"unlink iscsi", "rmdir iscsi/" + iqn + "/tpgt_1/acls/" + nodeA + "/lun_0", "unlink iscsi/" + iqn + "/tpgt_1/lun", "rmdir core"}
+	steps := []string{"unlink iscsi", "rmdir iscsi/" + iqn + "/tpgt_1/acls/" + nodeA + "/lun_1", "unlink iscsi/" + iqn + "/tpgt_1/lun", "rmdir core"}
 	for _, step := range steps {
 		for name, again := range map[string]func(*rig){
 			"restart":   func(r *rig) { r.restart() },

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,19 +98,54 @@ func TestCutOffNode(t *testing.T) {
 		_, err := s.node1.Try(5*time.Second, "ping", "-c", "1", "-W", "1", s.target.San[0])
 		return err == nil
 	})
-	// Longer than open-iscsi takes to log in again and multipathd to look at its paths.
-	quiet := time.NewTimer(15 * time.Second)
-	<-quiet.C
+	// The old node learns that the volume is not its own any more: what waits fails, and can be taken away.
+	s.writesFail(w)
 	if after, now := s.head(s.node2, v2.TargetPath); after != before {
 		t.Errorf("the old node wrote: the last write was %d and is %d", last, now)
 	}
-	// Its write waits still or has failed; what matters is that it was not acknowledged.
-	r, err := w.Result()
-	t.Logf("the old node's writer: %+v, %v", r, err)
+	r, _ := w.Result()
 	if r.Acked != acked {
 		t.Errorf("the old node had %d writes acknowledged, and has %d", acked, r.Acked)
 	}
+	s.step("unpublish on the old node", v1.Unpublish)
+	s.step("unstage on the old node", v1.Unstage)
 	v2.Down()
+}
+
+// writesFail waits until the writer's writes fail instead of waiting.
+func (s *scene) writesFail(w *labenv.RemoteWriter) {
+	s.t.Helper()
+	took := s.Eventually(90*time.Second, "writes to fail", func() bool { _, err := w.Result(); return err != nil })
+	_, err := w.Result()
+	s.t.Logf("writes fail after %.1f s: %v", took.Seconds(), err)
+}
+
+// TestTakenAndGivenBack takes one of two volumes from a node that is well: its writes fail in the end, the other volume's go
+// on. Given back, it can be written again, and waits for lost paths again.
+func TestTakenAndGivenBack(t *testing.T) {
+	s := newScene(t)
+	kept := s.on1.Create("kept", 64<<20, labenv.Block, nil)
+	kept.Up()
+	taken := s.on1.Create("taken", 64<<20, labenv.Block, nil)
+	taken.Up()
+	other, w := s.node1.Writer(kept.TargetPath), s.node1.Writer(taken.TargetPath)
+	s.Eventually(30*time.Second, "writes", func() bool { return s.acked(other) > 50 && s.acked(w) > 50 })
+
+	s.step("take the volume away", taken.ControllerUnpublish)
+	s.writesFail(w)
+	before := s.acked(other)
+	s.Eventually(30*time.Second, "the other volume goes on", func() bool { return s.acked(other) > before+50 })
+
+	s.step("give it back", taken.ControllerPublish)
+	s.Eventually(time.Minute, "I/O waits for paths again", func() bool {
+		return strings.Contains(s.node1.Run("dmsetup", "table", taken.Map()), "queue_if_no_path")
+	})
+	s.node1.Run("sh", "-c", "yes portbind | dd of="+taken.TargetPath+" bs=64k count=1 oflag=direct iflag=fullblock status=none")
+	if r, err := other.Stop(); err != nil {
+		t.Errorf("the volume that was kept: %+v, %v", r, err)
+	}
+	taken.Down()
+	kept.Down()
 }
 
 // TestTwoWriters has one raw block volume on two nodes at once, and takes it from one of them while the other writes.

@@ -163,7 +163,7 @@ func (s *setup) check(op operation, when string) {
 	if got := s.state(); len(got) != 4*op.exports {
 		s.T.Errorf("killed %s: %v, want %d exports", when, got, op.exports)
 	}
-	if op.exports == 1 && op.name == "publish" && s.attr("acls/"+nodeA+"/lun_0/write_protect") != "1" {
+	if op.exports == 1 && op.name == "publish" && s.attr("acls/"+nodeA+"/lun_1/write_protect") != "1" {
 		s.T.Errorf("killed %s: the LUN is not read-only", when)
 	}
 }

@@ -1,0 +1,110 @@
+package iscsi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a login PDU is made of (RFC 7143, sections 11.12 and 11.13).
+const (
+	bhsLength     = 48
+	opLogin       = 0x43 // immediate, Login Request
+	opLoginAnswer = 0x23
+	// toOperational asks to go from the security stage to the operational one (T=1, CSG=0, NSG=1).
+	toOperational = 0x81
+	// isidRandom is the format of an ISID without a registered naming authority.
+	isidRandom = 0x80
+
+	// statusInitiator is the status class of refusals; the details below say that the initiator, or the target, is not known
+	// any more. Others, like a failed authentication, are not about that.
+	statusInitiator     = 0x02
+	detailNotAuthorized = 0x02
+	detailNotFound      = 0x03
+	detailRemoved       = 0x04
+)
+
+// ErrDenied: the target does not know the initiator, or the portal not the target.
+var ErrDenied = errors.New("access denied by the target")
+
+// Asking names what AskLogin asks about.
+type Asking struct {
+	NIC               string
+	Portal            netip.AddrPort
+	Initiator, Target string
+}
+
+// AskLogin sends the first PDU of a login from a NIC, bound as a session would be, and hangs up after the answer: no
+// session comes of it, and an existing one is not touched. ErrDenied when the target declines because it has nothing for
+// this initiator, nil for any other answer, else what Probe returns.
+func AskLogin(ctx context.Context, ask Asking) error {
+	conn, err := dialFrom(ctx, ask.NIC, ask.Portal)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	if _, err := conn.Write(loginRequest(ask)); err != nil {
+		return fmt.Errorf("ask %s from %s: %w: %w", ask.Portal, ask.NIC, ErrUnreachable, err)
+	}
+	answer := make([]byte, bhsLength)
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return fmt.Errorf("ask %s from %s: %w: %w", ask.Portal, ask.NIC, ErrTimeout, errors.Join(ctx.Err(), err))
+	}
+	return verdictOf(answer)
+}
+
+// loginRequest asks for a session of its own: the ISID is random, so that no session is reinstated.
+func loginRequest(ask Asking) []byte {
+	text := "InitiatorName=" + ask.Initiator + "\x00TargetName=" + ask.Target + "\x00SessionType=Normal\x00AuthMethod=None,CHAP\x00"
+	padded := (len(text) + 3) &^ 3
+	pdu := make([]byte, bhsLength+padded)
+	pdu[0], pdu[1] = opLogin, toOperational
+	binary.BigEndian.PutUint32(pdu[4:], uint32(len(text))) //nolint:gosec // names are short; TotalAHSLength, the first byte, is 0
+	_, _ = rand.Read(pdu[8:14])                            // never fails
+	pdu[8] = isidRandom
+	copy(pdu[bhsLength:], text)
+	return pdu
+}
+
+func verdictOf(answer []byte) error {
+	if answer[0]&0x3f != opLoginAnswer {
+		return nil // no iSCSI target, or a confused one: nothing to build on
+	}
+	class, detail := answer[36], answer[37]
+	if class != statusInitiator {
+		return nil
+	}
+	switch detail {
+	case detailNotAuthorized, detailNotFound, detailRemoved:
+		return fmt.Errorf("%w: login status 0x%02x%02x", ErrDenied, class, detail)
+	}
+	return nil
+}
+
+// dialFrom connects from a NIC as a session would (SO_BINDTODEVICE).
+func dialFrom(ctx context.Context, nic string, portal netip.AddrPort) (net.Conn, error) {
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var bindErr error
+		err := raw.Control(func(fd uintptr) { bindErr = unix.BindToDevice(int(fd), nic) })
+		return errors.Join(err, bindErr)
+	}}
+	conn, err := dialer.DialContext(ctx, "tcp", portal.String())
+	if err == nil {
+		return conn, nil
+	}
+	sentinel := ErrUnreachable
+	if timedOut(err) {
+		sentinel = ErrTimeout
+	}
+	return nil, fmt.Errorf("probe %s from %s: %w: %w", portal, nic, sentinel, err)
+}
