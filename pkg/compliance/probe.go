@@ -32,6 +32,7 @@ type prober struct {
 	keep time.Duration
 	dial func(ctx context.Context, nic string, portal netip.AddrPort) error
 
+	// good is when an interface with these addresses was seen to reach a portal.
 	good map[string]time.Time
 }
 
@@ -45,8 +46,9 @@ func (p *prober) probe(ctx context.Context, s *Snapshot) {
 	var mu sync.Mutex
 	for _, i := range s.Interfaces.Interfaces {
 		portals := s.reachable(i)
+		key := fmt.Sprint(i.Name, i.NIC, i.Addrs)
 		mu.Lock()
-		known := time.Since(p.good[i.Name]) < p.keep && !s.lost(i.Name)
+		known := time.Since(p.good[key]) < p.keep && !s.lost(i.Name)
 		mu.Unlock()
 		if !i.Up || len(portals) == 0 || s.connected(i.Name) || known {
 			continue
@@ -57,10 +59,10 @@ func (p *prober) probe(ctx context.Context, s *Snapshot) {
 			defer mu.Unlock()
 			if err != nil {
 				s.Unreachable[i.Name] = err.Error()
-				delete(p.good, i.Name)
+				delete(p.good, key)
 				return
 			}
-			p.good[i.Name] = time.Now()
+			p.good[key] = time.Now()
 		})
 	}
 	group.Wait()
