@@ -129,12 +129,12 @@ func TestTakenAndGivenBack(t *testing.T) {
 	taken := s.on1.Create("taken", 64<<20, labenv.Block, nil)
 	taken.Up()
 	other, w := s.node1.Writer(kept.TargetPath), s.node1.Writer(taken.TargetPath)
-	s.Eventually(30*time.Second, "writes", func() bool { return s.acked(other) > 50 && s.acked(w) > 50 })
+	s.Eventually(time.Minute, "writes", func() bool { return s.acked(other) > 50 && s.acked(w) > 50 })
 
 	s.step("take the volume away", taken.ControllerUnpublish)
 	s.writesFail(w)
 	before := s.acked(other)
-	s.Eventually(30*time.Second, "the other volume goes on", func() bool { return s.acked(other) > before+50 })
+	s.Eventually(time.Minute, "the other volume goes on", func() bool { return s.acked(other) > before+50 })
 
 	s.step("give it back", taken.ControllerPublish)
 	s.Eventually(time.Minute, "I/O waits for paths again", func() bool {
