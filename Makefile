@@ -36,7 +36,11 @@ build: setup ## Static binaries of every command into bin/
 	@. hack/lib.sh; stage 'binaries in bin/' env $(GO_BUILD) -o bin/ ./cmd/...; finish build
 
 .PHONY: demo
-demo: build ## Show the main job on a real kernel: bound paths, a NIC cut under writes, what other set-ups do
+demo: build ## The whole story with kubectl, on a Kubernetes cluster that it brings up on this machine (cluster-down ends it)
+	@hack/cluster/demo
+
+.PHONY: demo-node
+demo-node: build ## The same on one node without Kubernetes: bound paths, a NIC cut under writes, what other set-ups do
 	@hack/lab/setup
 	@LAB_TIMEOUT=30m go test $(LAB_FLAGS) -timeout 30m -run TestDemo ./test/demo/...
 
@@ -74,10 +78,6 @@ lab: build ## A shell in a guest of the lab, or LAB_CMD='...' in it
 .PHONY: cluster
 cluster: build ## A Kubernetes cluster with the driver in the lab, left running; says how to use it
 	@hack/cluster/up
-
-.PHONY: demo-cluster
-demo-cluster: build ## The story of a volume on that cluster, told with kubectl
-	@hack/cluster/demo
 
 .PHONY: cluster-down
 cluster-down: ## The end of it
