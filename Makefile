@@ -22,7 +22,7 @@ LAB_FLAGS := -tags lab -exec $(CURDIR)/hack/lab/run -count=1 -v
 help: ## What there is to make
 	@echo 'Portbind: CSI driver for multipath iSCSI over bound NICs. Targets:'
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r target text; \
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r target text; \
 	  do printf '  %-12s %s\n' "$$target" "$$text"; done
 	@echo
 	@echo 'As root, on Debian 12 or later. What is missing on the machine gets installed (hack/setup, hack/lab/setup).'
@@ -86,6 +86,10 @@ cluster-down: ## The end of it
 .PHONY: test-cluster
 test-cluster: build ## Scenarios on that cluster, driven through kubectl (RUN=); brings it up if it is not running
 	@hack/cluster/test
+
+.PHONY: e2e-cluster
+e2e-cluster: build ## Kubernetes' own end-to-end tests of storage drivers on that cluster (FOCUS=, SKIP=, PROCS=)
+	@hack/cluster/e2e-run
 
 .PHONY: cover
 cover: setup ## Coverage of the unit tests, in artefacts/cover.html
