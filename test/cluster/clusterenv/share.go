@@ -33,7 +33,7 @@ func (e *Env) finish() {
 	}
 	own := func() []string {
 		return strings.Fields(e.Kubectl("get", "persistentvolumes", "-o", fmt.Sprintf(
-			`jsonpath={range .items[?(@.spec.claimRef.namespace=="%s")]}{.metadata.name}{"\n"}{end}`, e.Namespace)))
+			`jsonpath={range .items[?(@.spec.claimRef.namespace==%q)]}{.metadata.name}{"\n"}{end}`, e.Namespace)))
 	}
 	e.without(own)
 	if e.hold(alone|syscall.LOCK_NB) == nil {
