@@ -12,6 +12,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// NICs lists the network devices of our network namespace, with what the configuration asks for to tell them apart.
+func (c Config) NICs() ([]NIC, error) {
+	nics, err := NICs()
+	if err != nil || !slices.ContainsFunc(c.Interfaces, func(i InterfaceConfig) bool { return i.PCI+i.Driver != "" }) {
+		return nics, err
+	}
+	return nics, drivers(nics)
+}
+
+// drivers fills in what ethtool(8) says. That costs the kernel's network lock once for each NIC.
+func drivers(nics []NIC) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("ask for the drivers of network devices: %w", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	for i := range nics {
+		info, err := unix.IoctlGetEthtoolDrvinfo(fd, nics[i].Name)
+		if err != nil {
+			continue // it has none, or has gone
+		}
+		nics[i].Driver = unix.ByteSliceToString(info.Driver[:])
+		if bus := unix.ByteSliceToString(info.Bus_info[:]); pciPattern.MatchString(bus) {
+			nics[i].PCI = strings.ToLower(bus)
+		}
+	}
+	return nil
+}
+
 // NICs lists the network devices of our network namespace by name, loopback left out. It asks rtnetlink twice, whatever
 // their number.
 func NICs() ([]NIC, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 )
@@ -47,6 +48,8 @@ type NIC struct {
 	// Enslaved says that it is a port of a bond, team or bridge and carries no addresses of its own; Master names that.
 	Enslaved bool
 	Master   string
+	// Driver and PCI are the kernel driver and the address on the PCI bus, where there are any and somebody asks for them.
+	Driver, PCI string
 	// Mode and Hash are a bond's: active-backup, layer2, ...
 	Mode, Hash string
 	MTU        int
@@ -114,10 +117,14 @@ func (c InterfaceConfig) match(nics []NIC) []NIC {
 	subnet, _ := netip.ParsePrefix(want.CIDR)
 	var found []NIC
 	for _, nic := range nics {
+		glob, _ := path.Match(want.NetDev, nic.Name)
 		switch {
 		case want.NetDev != "" && nic.Name == want.NetDev,
+			want.PCI != "" && nic.PCI == want.PCI,
 			// The ports of a bond have the bond's address; the one that carries traffic is the bond.
+			glob && !nic.Enslaved,
 			want.MAC != "" && nic.MAC == want.MAC && !nic.Enslaved,
+			want.Driver != "" && nic.Driver == want.Driver && !nic.Enslaved,
 			want.CIDR != "" && slices.ContainsFunc(nic.Addrs, func(a netip.Prefix) bool { return subnet.Contains(a.Addr()) }):
 			found = append(found, nic)
 		}
@@ -127,14 +134,12 @@ func (c InterfaceConfig) match(nics []NIC) []NIC {
 
 // criterion says what an entry looks for.
 func (c InterfaceConfig) criterion() string {
-	switch {
-	case c.NetDev != "":
-		return "netdev " + c.NetDev
-	case c.MAC != "":
-		return "mac " + c.MAC
-	default:
-		return "cidr " + c.CIDR
+	for _, rule := range c.rules() {
+		if rule.value != "" {
+			return rule.key + " " + rule.value
+		}
 	}
+	return "nothing"
 }
 
 func nicNames(nics []NIC) string {

@@ -36,6 +36,8 @@ const (
 type NodeConfig struct {
 	// Interfaces name the NICs that carry iSCSI.
 	Interfaces []binding.InterfaceConfig `json:"interfaces"`
+	// NodeAnnotation lets a node's annotation replace entries of Interfaces there.
+	NodeAnnotation bool `json:"nodeAnnotation"`
 	// Portals are those that the interfaces are to reach, for judging them before a volume does; they may be left out.
 	Portals []string `json:"portals"`
 	// InitiatorName is auto (derived from the node's name), host (that of /etc/iscsi/initiatorname.iscsi) or a name.
