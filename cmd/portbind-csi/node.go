@@ -18,6 +18,7 @@ import (
 	"github.com/portbind/portbind/pkg/hostexec"
 	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/linkwatch"
+	"github.com/portbind/portbind/pkg/selection"
 	"github.com/portbind/portbind/pkg/staging"
 )
 
@@ -66,45 +67,57 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, options.Records.Close()) }()
-	attacher, err := newAttacher(ctx, cfg, host)
+	source, err := newSource(ctx, flags.name, cfg)
+	if err != nil {
+		return err
+	}
+	options.Interfaces = source.Resolve
+	attacher, err := newAttacher(ctx, cfg, host, source.Resolve)
 	if err != nil {
 		return err
 	}
 	defer attacher.Close()
 	options.Attach = attacher
-	work, err := taintWork(flags, attacher, interfaces(cfg))
+	work, err := taintWork(flags, attacher, source.Resolve)
 	if err != nil {
 		return err
 	}
-	return serveNode(ctx, flags, driver.NewNode(options), attacher, work...)
+	return serveNode(ctx, flags, parts{driver.NewNode(options), attacher, source}, work...)
 }
 
-func serveNode(
-	ctx context.Context, flags nodeFlags, node *driver.Node, attacher *attach.Attacher, work ...func(context.Context) error,
-) error {
+// parts are what a node plugin consists of.
+type parts struct {
+	*driver.Node
+
+	attacher *attach.Attacher
+	source   *selection.Source
+}
+
+func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(context.Context) error) error {
 	registry := newRegistry()
 	events := newEvents(ctx, flags)
-	watcher, watching := newWatcher(flags, node, events)
-	judge := newJudge(node, events)
+	watcher, watching := newWatcher(flags, node.Node, events)
+	judge := newJudge(node.Node, events)
 	work = append(append(work, watching...), background(judge.Run))
-	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node), watcher, judge} {
+	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node.Node), watcher, judge} {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register node metrics: %w", err)
 		}
 	}
 	changes := make(chan struct{}, 1)
-	work = append(work, background(func(ctx context.Context) {
-		node.HealLoop(ctx, changes)
-	}), func(ctx context.Context) error {
-		return linkwatch.Watch(ctx, func() {
-			notify(changes)
-			watcher.Poke()
-			judge.Poke()
-		})
-	})
+	changed := func() {
+		notify(changes)
+		watcher.Poke()
+		judge.Poke()
+	}
+	work = append(work,
+		background(func(ctx context.Context) { node.HealLoop(ctx, changes) }),
+		background(func(ctx context.Context) { node.source.Run(ctx, changed) }),
+		func(ctx context.Context) error { return linkwatch.Watch(ctx, changed) },
+	)
 	return serve(ctx, flags.serveFlags, driver.ServerConfig{
-		Identity: driver.NewIdentity(version, func(ctx context.Context) (bool, error) { return true, attacher.Ready(ctx) }),
-		Node:     node,
+		Identity: driver.NewIdentity(version, func(ctx context.Context) (bool, error) { return true, node.attacher.Ready(ctx) }),
+		Node:     node.Node,
 		Rules:    driver.NodeRules(),
 	}, registry, work...)
 }
@@ -117,27 +130,21 @@ func notify(changes chan<- struct{}) {
 	}
 }
 
-func newAttacher(ctx context.Context, cfg driver.NodeConfig, host *hostexec.Local) (*attach.Attacher, error) {
+func newAttacher(
+	ctx context.Context, cfg driver.NodeConfig, host *hostexec.Local, interfaces func() (binding.Resolution, error),
+) (*attach.Attacher, error) {
 	timers := iscsi.FastTimers()
 	if cfg.Timers == driver.TimersTolerant {
 		timers = iscsi.TolerantTimers()
 	}
 	return attach.New(ctx, attach.Config{
 		ISCSI:      iscsi.New(iscsi.Options{Host: host}),
-		Interfaces: interfaces(cfg),
+		Interfaces: interfaces,
 		Files:      host.InHost, Timers: timers, Grace: time.Duration(cfg.SessionLinger),
 	})
 }
 
-// interfaces resolves the configured ones to the node's NICs of the moment.
-func interfaces(cfg driver.NodeConfig) func() (binding.Resolution, error) {
-	return func() (binding.Resolution, error) {
-		nics, err := binding.NICs()
-		return binding.Resolve(cfg.Binding(), nics), err
-	}
-}
-
-// nodeOptions are what the node service needs, but for the attacher.
+// nodeOptions are what the node service needs, but for the attacher and the interfaces.
 func nodeOptions(cfg driver.NodeConfig, name string, host *hostexec.Local) (driver.NodeOptions, error) {
 	initiator, err := initiatorName(cfg.InitiatorName, name, host)
 	if err != nil {
@@ -156,7 +163,7 @@ func nodeOptions(cfg driver.NodeConfig, name string, host *hostexec.Local) (driv
 		return driver.NodeOptions{}, fmt.Errorf("open the state directory: %w", err)
 	}
 	return driver.NodeOptions{
-		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), Interfaces: interfaces(cfg), Portals: portals,
+		Initiator: initiator, BootID: strings.TrimSpace(string(bootID)), Portals: portals,
 		FS: fsmount.New(host), Records: records,
 	}, nil
 }

@@ -23,9 +23,12 @@ interfaces:
 		t.Fatal(err)
 	}
 	want := Config{Interfaces: []InterfaceConfig{
-		{Name: "san-a", NetDev: "eth2"}, {Name: "san-b", MAC: "02:00:5E:10:00:01"}, {Name: "san-b", CIDR: "192.0.2.0/24"},
+		{Name: "san-a", NetDev: "eth2"},
+		{Name: "san-b", MAC: "02:00:5E:10:00:01"},
+		{Name: "san-b", CIDR: "192.0.2.0/24"},
 		{Name: "san-c", PCI: "0000:3b:00.1", NodeSelector: map[string]string{"node.example.com/rack": "r1", "gpu": ""}},
-		{Name: "san-c", Driver: "mlx5_core"}, {Name: "san-d", NetDev: "enp*s0f[01]"},
+		{Name: "san-c", Driver: "mlx5_core"},
+		{Name: "san-d", NetDev: "enp*s0f[01]"},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

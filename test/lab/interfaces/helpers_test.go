@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -46,9 +48,7 @@ func newScene(t *testing.T) *scene {
 func (s *scene) start(interfaces []map[string]any, more map[string]any) {
 	s.T.Helper()
 	config := map[string]any{"interfaces": interfaces, "portals": s.Net.Portals}
-	for key, value := range more {
-		config[key] = value
-	}
+	maps.Copy(config, more)
 	s.node = s.Node(labenv.NodeOptions{Name: "n1", Config: config, Flags: []string{"--metrics-address", metricsAddress}})
 }
 
@@ -104,7 +104,7 @@ func (s *scene) poke() {
 	s.Run("ip", "link", "set", "mgmt0", "alias", fmt.Sprint("poke", s.pokes))
 }
 
-// wantTopology holds what the node says to Kubernetes against what it should.
+// wantTopology holds what the node says to Kubernetes against what it should; "" is nothing.
 func (s *scene) wantTopology(segments map[string]string) {
 	s.T.Helper()
 	ctx, cancel := s.Context(time.Minute)
@@ -131,4 +131,14 @@ func (s *scene) reaches(nic string) error {
 func (s *scene) sysctl(nic, key, value string) {
 	s.T.Helper()
 	s.Write("/proc/sys/net/ipv4/conf/"+nic+"/"+key, value)
+}
+
+// log is what the plugin has logged.
+func (s *scene) log() string {
+	s.T.Helper()
+	text, err := os.ReadFile(s.node.Log)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	return string(text)
 }
