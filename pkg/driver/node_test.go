@@ -674,7 +674,7 @@ func TestNodeInfo(t *testing.T) {
 		t.Error(diff)
 	}
 	capabilities, err := r.NodeGetCapabilities(t.Context(), nil)
-	if err != nil || len(capabilities.GetCapabilities()) != 4 {
+	if err != nil || len(capabilities.GetCapabilities()) != 6 {
 		t.Errorf("%v, %v", capabilities, err)
 	}
 }

@@ -1,0 +1,51 @@
+package pathwatch
+
+import (
+	"fmt"
+
+	"github.com/portbind/portbind/pkg/binding"
+)
+
+// Health is what is wrong at this moment.
+type Health struct {
+	// Reason is one of the reasons of events; Message a sentence.
+	Reason, Message string
+	// Inaccessible says that nothing works; else something does, but less than should.
+	Inaccessible bool
+}
+
+// VolumeHealth judges a volume as it is now, whatever was told of it before; false when nothing is wrong, or nothing is known.
+// where names the node in the message.
+func VolumeHealth(v Volume, r binding.Resolution, where string) (Health, bool) {
+	if v.Unknown {
+		return Health{}, false
+	}
+	k := track{volume: v, now: assess(v, r)}
+	is := k.level()
+	reason := k.reason(is, true)
+	if is == whole || reason == "" {
+		return Health{}, false
+	}
+	return Health{Reason: reason, Message: describe(reason, k.now, where), Inaccessible: is != reduced}, true
+}
+
+// InterfaceHealth judges the node's interfaces together; false when all are well.
+func InterfaceHealth(r binding.Resolution) (Health, bool) {
+	lost := make([]loss, 0, len(r.Interfaces)+len(r.Problems))
+	for _, i := range r.Interfaces {
+		if is := wrongWith(i); is != "" {
+			lost = append(lost, loss{pair: pair{iface: i.Name}, nic: i.NIC, why: is})
+		}
+	}
+	for _, p := range r.Problems {
+		lost = append(lost, loss{pair: pair{iface: p.Interface}, why: causeNoNIC})
+	}
+	if len(lost) == 0 {
+		return Health{}, false
+	}
+	all := len(r.Interfaces) + len(r.Problems)
+	return Health{
+		Reason: InterfaceDown, Inaccessible: len(lost) == all,
+		Message: clip(fmt.Sprintf("%d of %d storage interfaces work: %s", all-len(lost), all, losses(lost))),
+	}, true
+}
