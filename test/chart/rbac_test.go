@@ -205,3 +205,16 @@ func TestRightsFollowSwitches(t *testing.T) {
 		t.Error("the node plugin has a token that it does not use")
 	}
 }
+
+// A node is read where its interfaces depend on it, and not changed.
+func TestNodeIsRead(t *testing.T) {
+	for _, set := range []string{"nodeAnnotation=true", "interfaces[0].name=a,interfaces[0].netdev=eth0,interfaces[0].nodeSelector.rack=r1"} {
+		all := render(t, append(values(minimal), "--set", "node.events=false,"+set)...)
+		if !allowed(all, ask{nodeAccount, "get", "", "nodes", "", "node1"}) || allowed(all, ask{nodeAccount, "patch", "", "nodes", "", "node1"}) {
+			t.Errorf("%s: rights on nodes are not those to get them", set)
+		}
+		if !mounts(container(t, nodePod(t, all), "portbind-csi"), "api-access") {
+			t.Errorf("%s: the node plugin has no token", set)
+		}
+	}
+}

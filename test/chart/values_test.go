@@ -19,6 +19,8 @@ func TestRefusals(t *testing.T) {
 		{"interface's name", "interfaces[0].name=San_A,interfaces[0].netdev=eth0", "/interfaces/0/name"},
 		{"two ways to find a NIC", "interfaces[0].netdev=eth0,interfaces[0].cidr=192.0.2.0/24", "/interfaces/0"},
 		{"no way to find a NIC", "interfaces[1].name=b", "/interfaces/1"},
+		{"PCI address", "interfaces[0].name=a,interfaces[0].pci=3b:00", "/interfaces/0/pci"},
+		{"portal", "portals[0]=storage1:3260", "/portals/0"},
 		{"MAC", "interfaces[0].name=a,interfaces[0].mac=02:00", "/interfaces/0/mac"},
 		{"reserved target", target("targets[0].name=static"), "/targets/0/name"},
 		{"endpoint without port", target("targets[0].endpoint=storage1"), "/targets/0/endpoint"},

@@ -62,9 +62,16 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
+{{/* Whether the node plugin's interfaces depend on what Kubernetes knows of its node. */}}
+{{- define "portbind.readsNode" -}}
+{{- $reads := .Values.nodeAnnotation }}
+{{- range .Values.interfaces }}{{- if .nodeSelector }}{{- $reads = true }}{{- end }}{{- end }}
+{{- if $reads }}yes{{- end }}
+{{- end }}
+
 {{/* Whether the node plugin talks to the API server: empty when not. */}}
 {{- define "portbind.nodeToken" -}}
-{{- if or .Values.node.events .Values.node.startupTaint.remove }}yes{{- end }}
+{{- if or .Values.node.events .Values.node.startupTaint.remove (include "portbind.readsNode" .) }}yes{{- end }}
 {{- end }}
 
 {{/* The service account's token, for the containers that talk to the API server. */}}
