@@ -1,0 +1,135 @@
+package failfast
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/portbind/portbind/pkg/failfast/tcpcut"
+	"github.com/portbind/portbind/pkg/iscsi"
+)
+
+// outcome is what became of a session whose link was lost.
+type outcome string
+
+const (
+	// cut: its connection was ended, and its I/O goes elsewhere.
+	cut outcome = "cut"
+	// timers: this kernel cannot end it. New I/O goes elsewhere, that under way waits for a NOP to be missed.
+	timers outcome = "timers"
+	// spared: a map over it has no other path.
+	spared outcome = "spared"
+	// vanished: it had no connection any more.
+	vanished outcome = "vanished"
+	// failed: ending its connection failed.
+	failed outcome = "failed"
+)
+
+// leave takes the I/O off the lost NICs. It says when to look again, 0 for never: every session is dealt with once in a loss,
+// but one that was spared is looked at until its timers have run out.
+func (w *Watcher) leave(ctx context.Context, lost map[string]nic) (again time.Duration) {
+	v, err := w.host.look(slices.Collect(maps.Keys(lost)))
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Sessions of a lost link are left to their timers for now")
+		return retry
+	}
+	w.forget(v, lost)
+	var leaving []hostage
+	for _, h := range hostages(v, w.nics, lost) {
+		is, before := w.done[h.ID]
+		switch {
+		case before && is != spared:
+			continue
+		case len(h.stuck) == 0:
+			leaving = append(leaving, h)
+			continue
+		case !before:
+			w.note(ctx, h, spared, nil)
+		}
+		again = retry
+	}
+	w.hurry(ctx, leaving)
+	for _, h := range leaving {
+		w.part(ctx, h)
+	}
+	return again
+}
+
+// forget lets sessions be dealt with again that have been logged in anew, or whose NIC has its link back.
+func (w *Watcher) forget(v view, lost map[string]nic) {
+	maps.DeleteFunc(w.done, func(id int, _ outcome) bool {
+		s, ok := v.sessions[id]
+		_, isLost := lost[s.NIC]
+		return !ok || !isLost || !s.LoggedIn()
+	})
+}
+
+// hurry makes commands not wait for the sessions. It must come before the loss is known to the kernel, which refuses it then.
+// What cannot be remembered is not changed.
+func (w *Watcher) hurry(ctx context.Context, leaving []hostage) {
+	log := klog.FromContext(ctx)
+	if err := w.saved.add(leaving); err != nil {
+		log.Error(err, "Commands wait for the recovery time of lost sessions")
+		return
+	}
+	for _, h := range leaving {
+		if h.RecoveryTimeout <= 0 {
+			continue
+		}
+		if err := w.host.setRecovery(h.ID, 0); err != nil {
+			log.Error(err, "Commands wait for the recovery time of a lost session", "session", h.ID)
+		}
+	}
+}
+
+// part ends a session's connection and fails its paths. Of a NIC that has vanished the sessions may be on the one that
+// replaced it already; then there is nothing to end, and the paths are well.
+func (w *Watcher) part(ctx context.Context, h hostage) {
+	if !h.nic.Gone {
+		w.failPaths(ctx, h)
+	}
+	is, err := cut, w.host.cut(h.ID, h.nic.Index)
+	switch {
+	case errors.Is(err, tcpcut.ErrNoSocket):
+		is, err = vanished, nil
+	case errors.Is(err, tcpcut.ErrUnsupported):
+		is, err = timers, nil
+	case err != nil:
+		is = failed
+	}
+	if h.nic.Gone && is != vanished {
+		w.failPaths(ctx, h)
+	}
+	w.note(ctx, h, is, err)
+}
+
+// failPaths keeps new I/O away from a session.
+func (w *Watcher) failPaths(ctx context.Context, h hostage) {
+	for _, f := range h.fails {
+		// A map that has lost the path meanwhile refuses it, and nothing is amiss.
+		if err := w.host.failPath(f.uuid, f.devno); err != nil {
+			klog.FromContext(ctx).V(2).Info("A path of a lost link was not failed", "map", f.uuid, "disk", f.devno, "reason", err.Error())
+		}
+	}
+}
+
+// note remembers, counts and logs what was done.
+func (w *Watcher) note(ctx context.Context, h hostage, is outcome, err error) {
+	w.done[h.ID] = is
+	name, _ := iscsi.InterfaceOf(h.Iface)
+	w.sessions.WithLabelValues(name, string(is)).Inc()
+	log := klog.FromContext(ctx).WithValues("interface", name, "nic", h.NIC, "session", h.ID, "portal", h.Portal,
+		"since", time.Since(h.nic.since).Round(time.Millisecond))
+	switch is {
+	case spared:
+		log.Info("Link lost: a volume has no other path, the session is left to its timers", "maps", h.stuck)
+	case failed:
+		log.Error(err, "Link lost: the session's connection could not be ended, its timers have to run out")
+	case cut, timers, vanished:
+		log.Info("Link lost: I/O goes elsewhere", "outcome", is, "maps", len(h.fails))
+	}
+}

@@ -1,0 +1,38 @@
+package failfast
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/portbind/portbind/pkg/failfast/tcpcut"
+)
+
+// totals are the metrics.
+type totals struct {
+	sessions *prometheus.CounterVec
+	method   *prometheus.GaugeVec
+}
+
+func newTotals(method tcpcut.Method) totals {
+	t := totals{
+		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "portbind_failfast_sessions_total", Help: "Sessions whose NIC lost its link, by what was done about it.",
+		}, []string{"interface", "outcome"}),
+		method: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "portbind_failfast_method", Help: "1 for the way in which the connections of a lost link are ended on this node.",
+		}, []string{"method"}),
+	}
+	t.method.WithLabelValues(string(method)).Set(1)
+	return t
+}
+
+// Describe implements prometheus.Collector.
+func (w *Watcher) Describe(ch chan<- *prometheus.Desc) {
+	w.sessions.Describe(ch)
+	w.method.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (w *Watcher) Collect(ch chan<- prometheus.Metric) {
+	w.sessions.Collect(ch)
+	w.method.Collect(ch)
+}
