@@ -82,7 +82,8 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	return serveNode(ctx, flags, parts{driver.NewNode(options), attacher, source}, work...)
+	fast := newFailfast(ctx, cfg, options.BootID)
+	return serveNode(ctx, flags, parts{driver.NewNode(options), attacher, source, fast}, append(work, fast.Run)...)
 }
 
 // parts are what a node plugin consists of.
@@ -91,6 +92,7 @@ type parts struct {
 
 	attacher *attach.Attacher
 	source   *selection.Source
+	fast     prometheus.Collector
 }
 
 func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(context.Context) error) error {
@@ -99,7 +101,7 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 	watcher, watching := newWatcher(flags, node.Node, events)
 	judge := newJudge(node.Node, events)
 	work = append(append(work, watching...), background(judge.Run))
-	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node.Node), watcher, judge} {
+	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node.Node), watcher, judge, node.fast} {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register node metrics: %w", err)
 		}

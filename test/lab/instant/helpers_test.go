@@ -1,0 +1,157 @@
+//go:build lab
+
+// Package instant shows what happens in the moment in which a bound NIC loses its link: under verified writes, next to a
+// volume with the stock settings of iscsid and multipathd on the same NICs, which must be left alone.
+package instant
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/test/lab/labenv"
+)
+
+const (
+	mib = 1 << 20
+	// maxStall and maxReturn are the scorecard's.
+	maxStall  = time.Second
+	maxReturn = 10 * time.Second
+	// allPaths is two NICs by two portals.
+	allPaths = 4
+	metrics  = "127.0.0.1:9808"
+)
+
+// scene is a node with one volume that is written to.
+type scene struct {
+	*labenv.Stack
+	t *testing.T
+	v *labenv.Volume
+	// id is the map's name.
+	id      string
+	fio     *labenv.Fio
+	journal *labenv.Writer
+	file    string
+}
+
+func newScene(t *testing.T, multipathConf string) *scene {
+	t.Helper()
+	s := &scene{t: t, Stack: labenv.NewStack(t, labenv.StackOptions{
+		Initiator: labenv.InitiatorOptions{MultipathConf: multipathConf},
+		Node:      labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}, Flags: []string{"--metrics-address", metrics}},
+	})}
+	s.v = s.Create("instant", 256*mib, labenv.MountExt4, nil)
+	s.v.Up()
+	s.id, _ = multipath.ID(s.v.WWID())
+	s.waitPaths(20*time.Second, allPaths)
+	s.file = filepath.Join(s.v.TargetPath, "journal")
+	s.journal = s.Writer(s.file)
+	s.fio = s.Fio(s.v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
+	s.Eventually(time.Minute, "writes to begin, and to be verified", func() bool {
+		written, verified := s.fio.IO()
+		return written > 0 && verified > 0 && s.journal.Result().Acked > 50
+	})
+	return s
+}
+
+// finish stops writing, holds everything against what was acknowledged and takes the volume away.
+func (s *scene) finish() {
+	s.t.Helper()
+	r := s.fio.Stop()
+	if r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
+		s.t.Errorf("fio saw %d errors, wrote %d bytes and verified %d:\n%s", r.Errors, r.WrittenBytes, r.ReadBytes, r.Output)
+	}
+	j := s.journal.Stop(30 * time.Second)
+	if j.Err != nil {
+		s.t.Errorf("the journal's writer failed: %v", j.Err)
+	}
+	if err := s.journal.Verify(s.file); err != nil {
+		s.t.Errorf("acknowledged writes are not there: %v", err)
+	}
+	s.t.Logf("fio wrote %d MiB and verified %d MiB, longest write %v; journal %d writes",
+		r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall, j.Acked)
+	s.v.Down()
+}
+
+func active(id string) (n int) {
+	states, err := multipath.NewDM("/dev").PathStates(multipath.UUID(id))
+	if err != nil {
+		return 0
+	}
+	for _, p := range states {
+		if p.Active {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *scene) waitPaths(timeout time.Duration, want int) time.Duration {
+	s.t.Helper()
+	return s.Eventually(timeout, fmt.Sprintf("%d active paths", want), func() bool { return active(s.id) == want })
+}
+
+// stall is the longest write since the last call.
+func (s *scene) stall() time.Duration {
+	stall := s.journal.Result().Stall
+	s.journal.ResetStall()
+	return stall
+}
+
+// loggedIn counts sessions over a NIC, ours or the others.
+func loggedIn(nic string, ours bool) (n int) {
+	for _, s := range labenv.Sessions() {
+		if s.NIC == nic && s.State == "LOGGED_IN" && strings.HasPrefix(s.Iface, "pb-") == ours {
+			n++
+		}
+	}
+	return n
+}
+
+// recoveryTimes are those of our sessions, by interface and portal.
+func recoveryTimes(t *testing.T) map[string]string {
+	t.Helper()
+	times := map[string]string{}
+	for _, s := range labenv.Sessions() {
+		if strings.HasPrefix(s.Iface, "pb-") {
+			data, err := os.ReadFile(fmt.Sprintf("/sys/class/iscsi_session/session%d/recovery_tmo", s.ID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			times[s.Iface+" "+s.Portal] = strings.TrimSpace(string(data))
+		}
+	}
+	return times
+}
+
+// failfast gives the node's metrics of what is tested here.
+func failfast(t *testing.T) map[string]string {
+	t.Helper()
+	resp, err := http.Get("http://" + metrics + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	found := map[string]string{}
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if name, value, ok := strings.Cut(lines.Text(), "} "); ok && strings.HasPrefix(name, "portbind_failfast_") {
+			found[strings.TrimPrefix(name, "portbind_failfast_")+"}"] = value
+		}
+	}
+	return found
+}
+
+// atMost fails the test when what took longer than allowed.
+func atMost(t *testing.T, what string, took, allowed time.Duration) {
+	t.Helper()
+	t.Logf("%s: %v (allowed: %v)", what, took.Round(time.Millisecond), allowed)
+	if took > allowed {
+		t.Errorf("%s took %v; allowed: %v", what, took, allowed)
+	}
+}
