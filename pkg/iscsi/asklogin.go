@@ -32,7 +32,7 @@ const (
 	detailRemoved       = 0x04
 )
 
-// ErrDenied: the target does not know the initiator, or the portal not the target.
+// ErrDenied is that the target does not know the initiator, or the portal not the target.
 var ErrDenied = errors.New("access denied by the target")
 
 // Asking names what AskLogin asks about.

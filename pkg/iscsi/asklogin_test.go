@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func answering(t *testing.T, class, detail byte) (netip.AddrPort, <-chan []byte)
 		length := int(head[5])<<16 | int(head[6])<<8 | int(head[7])
 		text := make([]byte, (length+3)&^3)
 		_, _ = io.ReadFull(conn, text)
-		sent <- append(head, text[:length]...)
+		sent <- slices.Concat(head, text[:length])
 		answer := make([]byte, bhsLength)
 		answer[0], answer[36], answer[37] = opLoginAnswer, class, detail
 		_, _ = conn.Write(answer)

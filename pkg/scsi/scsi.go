@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// ErrGone: the target has no such logical unit for us (any more).
+// ErrGone is that the target has no such logical unit for us (any more).
 var ErrGone = errors.New("logical unit not supported")
 
 // What SG_IO needs (include/scsi/sg.h).
@@ -20,7 +19,7 @@ const (
 	sgIO     = 0x2285
 	sgNoData = -1
 	senseMax = 64
-	patience = 5 * time.Second
+	patience = 5000 // ms
 
 	opTestUnitReady = 0x00
 )
@@ -100,7 +99,7 @@ func send(f *os.File, cmd [6]byte) (sense []byte, status uint8, err error) {
 	h := sgHeader{
 		interfaceID: 'S', direction: sgNoData, cmdLen: uint8(len(cmd)), sbLen: senseMax,
 		cmd: unsafe.Pointer(&cmd[0]), sbp: unsafe.Pointer(&sense[0]),
-		timeout: uint32(patience.Milliseconds()),
+		timeout: patience,
 	}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), sgIO, uintptr(unsafe.Pointer(&h)))
 	if errno != 0 {

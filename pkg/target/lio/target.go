@@ -27,10 +27,11 @@ const (
 	// naa is what LIO puts before 25 digits of the serial to make the NAA identifier.
 	naa = "naa.6001405"
 
-	// MaxLUNs is how many LUNs one initiator can have, numbered from FirstLUN. Not from 0: while an initiator has no LUN 0, LIO
-	// answers there for a device of its own (target_core_device.c, tpg_virt_lun0), whose reads succeed. One that has lost its
-	// volume must hear "logical unit not supported", not zeros.
-	MaxLUNs  = 255
+	// MaxLUNs is how many LUNs one initiator can have.
+	MaxLUNs = 255
+	// FirstLUN is the number of the first. Not 0: while an initiator has no LUN 0, LIO answers there for a device of its own
+	// (target_core_device.c, tpg_virt_lun0), whose reads succeed. One that has lost its volume must hear "logical unit not
+	// supported", not zeros.
 	FirstLUN = 1
 	// maxTPGLUN bounds the LUNs of the target itself.
 	maxTPGLUN = 1 << 16
