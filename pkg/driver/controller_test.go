@@ -80,15 +80,19 @@ func TestCreateVolumeRefused(t *testing.T) {
 		code  codes.Code
 		words []string
 	}{
-		"no name":                {name(""), codes.InvalidArgument, []string{"name"}},
-		"control character":      {name("a\x00b"), codes.InvalidArgument, []string{"name"}},
-		"10 KB name":             {name(strings.Repeat("x", 10<<10)), codes.InvalidArgument, []string{"name", "128"}},
-		"unknown parameter":      {parameter("minpaths", "1"), codes.InvalidArgument, []string{"minpaths", "minPaths", "interfaces"}},
-		"negative minPaths":      {parameter("minPaths", "-1"), codes.InvalidArgument, []string{"minPaths", "-1", "1 to 64"}},
-		"more than the paths":    {parameter("minPaths", "5"), codes.InvalidArgument, []string{"minPaths", "1 to 4"}},
-		"malformed interface":    {parameter("interfaces", "san-a,../x"), codes.InvalidArgument, []string{"interfaces", "../x"}},
-		"unknown interface":      {parameter("interfaces", "san-a,san-z"), codes.InvalidArgument, []string{"interfaces", "san-z", "san-a, san-b"}},
-		"unknown pairing":        {parameter("pairing", "both"), codes.InvalidArgument, []string{"pairing", "auto, mesh, fabric"}},
+		"no name":             {name(""), codes.InvalidArgument, []string{"name"}},
+		"control character":   {name("a\x00b"), codes.InvalidArgument, []string{"name"}},
+		"10 KB name":          {name(strings.Repeat("x", 10<<10)), codes.InvalidArgument, []string{"name", "128"}},
+		"unknown parameter":   {parameter("minpaths", "1"), codes.InvalidArgument, []string{"minpaths", "minPaths", "interfaces"}},
+		"negative minPaths":   {parameter("minPaths", "-1"), codes.InvalidArgument, []string{"minPaths", "-1", "1 to 64"}},
+		"more than the paths": {parameter("minPaths", "5"), codes.InvalidArgument, []string{"minPaths", "1 to 4"}},
+		"malformed interface": {parameter("interfaces", "san-a,../x"), codes.InvalidArgument, []string{"interfaces", "../x"}},
+		"unknown interface":   {parameter("interfaces", "san-a,san-z"), codes.InvalidArgument, []string{"interfaces", "san-z", "san-a, san-b"}},
+		"unknown pairing":     {parameter("pairing", "both"), codes.InvalidArgument, []string{"pairing", "auto, mesh, fabric"}},
+		"unknown file system, as the provisioner repeats it": {func(r *csi.CreateVolumeRequest) {
+			r.Parameters["fsType"] = "ntfs"
+			r.GetVolumeCapabilities()[0].GetMount().FsType = "ntfs"
+		}, codes.InvalidArgument, []string{`parameters["fsType"]`, "ext4, xfs, btrfs"}},
 		"unknown file system":    {parameter("fsType", "ntfs"), codes.InvalidArgument, []string{"fsType", "ext4, xfs, btrfs"}},
 		"unknown target":         {parameter("target", "stor9"), codes.InvalidArgument, []string{"target", "stor1, stor2"}},
 		"static target":          {parameter("target", "static"), codes.InvalidArgument, []string{"target"}},

@@ -99,11 +99,12 @@ func parseCreate(req *csi.CreateVolumeRequest) (createPlan, error) {
 	if err != nil {
 		return createPlan{}, err
 	}
-	caps, err := parseCapabilities(req.GetVolumeCapabilities())
+	// Before the capabilities: Kubernetes' provisioner makes the file system's type of one of them from a parameter.
+	params, err := volume.ParseParameters(req.GetParameters())
 	if err != nil {
 		return createPlan{}, err
 	}
-	params, err := volume.ParseParameters(req.GetParameters())
+	caps, err := parseCapabilities(req.GetVolumeCapabilities())
 	if err != nil {
 		return createPlan{}, err
 	}
