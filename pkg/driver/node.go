@@ -96,6 +96,7 @@ type FileSystems interface {
 	Broken(p fsmount.Point, readOnly bool) error
 	BindDir(source, target string, o fsmount.Options) error
 	BindDevice(device, target string, major, minor uint32, readOnly bool) error
+	IsDevice(path string, major, minor uint32) bool
 	RemoveTarget(path string) error
 	Grow(ctx context.Context, fsType, device, path string) error
 	Usage(path string) (fsmount.Usage, error)

@@ -18,6 +18,8 @@ type host struct {
 	luns     map[int]*lun
 	attached map[string]*lun
 	points   []fsmount.Point
+	// nodes are device nodes that the driver has not made, with their minor numbers.
+	nodes map[string]uint32
 	// fail makes the operation of that name return an error.
 	fail map[string]error
 	mu   sync.Mutex // for what a timer does
@@ -234,6 +236,8 @@ func (h *host) BindDevice(_, target string, _, _ uint32, _ bool) error {
 	h.points = append(h.points, fsmount.Point{Path: target, FSType: "devtmpfs", Options: []string{"rw"}})
 	return h.did("bind", target)
 }
+
+func (h *host) IsDevice(path string, _, minor uint32) bool { return h.nodes[path] == minor }
 
 func (h *host) RemoveTarget(path string) error { return h.Unmount(path) }
 

@@ -214,7 +214,7 @@ func (n *Node) publish(p publication, dev attach.Device) error {
 // isPublished says whether what is mounted at the target is this volume.
 func (n *Node) isPublished(p publication, at fsmount.Point, dev attach.Device) bool {
 	if p.record.Usage.Block {
-		return fsmount.IsDevice(p.target, dev.Major, dev.Minor)
+		return n.cfg.FS.IsDevice(p.target, dev.Major, dev.Minor)
 	}
 	return at.Holds(dev.Major, dev.Minor)
 }

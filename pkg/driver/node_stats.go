@@ -17,7 +17,7 @@ import (
 func (n *Node) NodeGetVolumeStats(
 	ctx context.Context, req *csi.NodeGetVolumeStatsRequest,
 ) (*csi.NodeGetVolumeStatsResponse, error) {
-	r, err := n.atPath(req.GetVolumeId(), req.GetVolumePath())
+	r, err := n.atStatsPath(ctx, req.GetVolumeId(), req.GetVolumePath())
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +36,24 @@ func (n *Node) NodeGetVolumeStats(
 		return nil, err
 	}
 	return &csi.NodeGetVolumeStatsResponse{Usage: volumeUsage(u)}, nil
+}
+
+// atStatsPath is atPath for kubelet, which asks after a raw block volume at a path of its own making: there it has bound the
+// device once more, and the device is known by its number.
+func (n *Node) atStatsPath(ctx context.Context, volumeID, path string) (*staging.Record, error) {
+	r, err := n.atPath(volumeID, path)
+	if !errors.Is(err, errUnknownVolume) || checkPath("volume_path", path) != nil {
+		return r, err
+	}
+	known, recordErr := n.known(volumeID)
+	if recordErr != nil || !known.Usage.Block {
+		return nil, err
+	}
+	dev, inspectErr := n.cfg.Attach.Inspect(ctx, known.Attachment.WWID)
+	if inspectErr != nil || !n.cfg.FS.IsDevice(path, dev.Major, dev.Minor) {
+		return nil, err
+	}
+	return known, nil
 }
 
 // blockStats knows only the size: what of it is used the owner of the content knows.

@@ -630,6 +630,14 @@ func TestNodeStats(t *testing.T) {
 	if err != nil || resp.GetUsage()[0].GetTotal() != 1<<30 {
 		t.Errorf("%v, %v", resp, err)
 	}
+	// Kubelet asks where it has bound the device itself.
+	r.nodes = map[string]uint32{"/kubelet/dev/pod": 1, "/kubelet/dev/other": 2}
+	if resp, err = stats(testID, "/kubelet/dev/pod"); err != nil || resp.GetUsage()[0].GetTotal() != 1<<30 {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if _, err := stats(testID, "/kubelet/dev/other"); code(err) != codes.NotFound {
+		t.Errorf("another volume's device: %v", err)
+	}
 }
 
 func TestNodeHeal(t *testing.T) {
