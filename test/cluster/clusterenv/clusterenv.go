@@ -40,7 +40,7 @@ type Machine struct {
 }
 
 // Limit is how long anything that is waited for may take, on a machine that is busy with other things.
-const Limit = 3 * time.Minute
+const Limit = 5 * time.Minute
 
 // New makes a namespace for the test, which has the cluster for itself. At the end it and everything in it is deleted, and what is
 // left then on the machines fails the test.
