@@ -51,7 +51,8 @@ func TestBlock(t *testing.T) {
 	e.Delete("persistentvolumeclaim/data")
 }
 
-// A pod writes on while a NIC's plug is pulled, and its volume has all paths again afterwards.
+// A pod writes on while a NIC's plug is pulled, and its volume has all paths again afterwards. Events on the claim and metrics tell
+// what is lost and what is left.
 func TestLinkCut(t *testing.T) {
 	e := clusterenv.New(t)
 	e.Apply(clusterenv.Claim{Name: "data"}.Manifest(),
@@ -65,10 +66,14 @@ func TestLinkCut(t *testing.T) {
 		active, failed := node.Paths()
 		return active == 2 && active+failed == 4
 	})
+	e.Told("persistentvolumeclaim/data", "RedundancyLost", "2 of 4 paths are left on node node1", "san-a (san0)")
+	wantMetric(e, "portbind_volume_paths_working", "2")
 	before := len(e.Beats("writer"))
 	e.Eventually(clusterenv.Limit, "the pod writes on", func() bool { return len(e.Beats("writer")) > before+10 })
 	node.LinkUp("san0")
 	t.Logf("plug in again, until all paths were back: %.1f s", wantPaths(t, node, 4).Seconds())
+	e.Told("persistentvolumeclaim/data", "RedundancyRestored", "All 4 paths work again on node node1")
+	wantMetric(e, "portbind_volume_paths_working", "4")
 	t.Logf("longest stall of the pod: %.1f s", longest(e.Beats("writer")))
 	e.Delete("pod/writer")
 	e.Delete("persistentvolumeclaim/data")
@@ -146,6 +151,19 @@ func longest(beats []float64) float64 {
 		gap = max(gap, beats[i]-beats[i-1])
 	}
 	return gap
+}
+
+// wantMetric waits for the only series of a metric of the node plugin on node1 to have the value.
+func wantMetric(e *clusterenv.Env, name, value string) {
+	e.T.Helper()
+	e.Eventually(clusterenv.Limit, name+" is "+value, func() bool {
+		for line := range strings.Lines(e.Kubectl("get", "--raw", "/api/v1/nodes/node1:9819/proxy/metrics")) {
+			if strings.HasPrefix(line, name+"{") {
+				return strings.HasSuffix(strings.TrimSpace(line), "} "+value)
+			}
+		}
+		return false
+	})
 }
 
 func wantPaths(t *testing.T, node *clusterenv.Machine, n int) time.Duration {
