@@ -58,7 +58,9 @@ func isKind(path string, forbidden, needed fs.FileMode) error {
 }
 
 // IsDevice says whether the node at path is the block device with these numbers.
-func (*FS) IsDevice(path string, major, minor uint32) bool { return isDevice(path, major, minor) == nil }
+func (*FS) IsDevice(path string, major, minor uint32) bool {
+	return isDevice(path, major, minor) == nil
+}
 
 // isDevice is IsDevice with the reason.
 func isDevice(path string, major, minor uint32) error {
