@@ -224,6 +224,18 @@ func TestBothLost(t *testing.T) {
 	})
 }
 
+// TestSharedWithLastPath: one map over the session has no other path, so that only the other one's is taken off it.
+func TestSharedWithLastPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := twoNICs()
+		f.maps = append(f.maps, mapView{"mpath-y", []pathView{disk(1)}})
+		r := start(t, f, config(t))
+		defer r.stop()
+		r.link("san0", false)
+		r.after(3*time.Second, "fail mpath-x 8:16")
+	})
+}
+
 // TestKernelCannot: what helps without ending the connection is done once, and undone.
 func TestKernelCannot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -48,7 +48,7 @@ func (w *Watcher) leave(ctx context.Context, lost map[string]nic) (again time.Du
 			leaving = append(leaving, h)
 			continue
 		case !before:
-			w.note(ctx, h, spared, nil)
+			w.spare(ctx, h)
 		}
 		again = retry
 	}
@@ -105,6 +105,14 @@ func (w *Watcher) part(ctx context.Context, h hostage) {
 		w.failPaths(ctx, h)
 	}
 	w.note(ctx, h, is, err)
+}
+
+// spare leaves a session to its timers, for the sake of the maps that have no other path. The others need not wait for it.
+func (w *Watcher) spare(ctx context.Context, h hostage) {
+	if !h.nic.Gone {
+		w.failPaths(ctx, h)
+	}
+	w.note(ctx, h, spared, nil)
 }
 
 // failPaths keeps new I/O away from a session.

@@ -104,6 +104,17 @@ func (s *scene) stall() time.Duration {
 	return stall
 }
 
+// noise is the longest write of a while in which nothing happens: what the emulated machine, of which there may be several on
+// one CPU, adds to a stall.
+func (s *scene) noise() time.Duration {
+	s.t.Helper()
+	s.stall()
+	time.Sleep(3 * time.Second)
+	noise := s.stall()
+	s.t.Logf("longest write before: %v", noise.Round(time.Millisecond))
+	return noise
+}
+
 // loggedIn counts sessions over a NIC, ours or the others.
 func loggedIn(nic string, ours bool) (n int) {
 	for _, s := range labenv.Sessions() {
