@@ -13,6 +13,7 @@ import (
 
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/compliance"
 	"github.com/portbind/portbind/pkg/driver"
 	"github.com/portbind/portbind/pkg/fsmount"
 	"github.com/portbind/portbind/pkg/hostexec"
@@ -83,7 +84,8 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 		return err
 	}
 	fast := newFailfast(ctx, cfg, options.BootID)
-	return serveNode(ctx, flags, parts{driver.NewNode(options), attacher, source, fast}, append(work, fast.Run)...)
+	node := parts{driver.NewNode(options), attacher, source, newKeeper(cfg, options.BootID), fast}
+	return serveNode(ctx, flags, node, append(work, fast.Run)...)
 }
 
 // parts are what a node plugin consists of.
@@ -92,6 +94,7 @@ type parts struct {
 
 	attacher *attach.Attacher
 	source   *selection.Source
+	keeper   *compliance.Keeper
 	fast     prometheus.Collector
 }
 
@@ -99,7 +102,7 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 	registry := newRegistry()
 	events := newEvents(ctx, flags)
 	watcher, watching := newWatcher(flags, node.Node, events)
-	judge := newJudge(node.Node, events)
+	judge := newJudge(node.Node, node.keeper, events)
 	work = append(append(work, watching...), background(judge.Run))
 	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node.Node), watcher, judge, node.fast} {
 		if err := registry.Register(c); err != nil {

@@ -2,6 +2,7 @@ package compliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -36,6 +37,8 @@ type Event struct {
 // Config is what a Watcher needs.
 type Config struct {
 	Node Node
+	// Keeper sets what the kernel needs. Nil: nothing is set.
+	Keeper *Keeper
 	// Tell is given each event, after it was logged. It must not wait for anybody. Nil: the log is enough.
 	Tell func(Event)
 }
@@ -109,7 +112,7 @@ func (w *Watcher) settle(ctx context.Context) {
 
 // look judges the node as it is now and tells what has changed.
 func (w *Watcher) look(ctx context.Context) {
-	snapshot, err := w.cfg.Node.Snapshot(ctx)
+	snapshot, err := w.snapshot(ctx)
 	if err != nil && ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "Some of the interfaces' state is not known")
 	}
@@ -128,6 +131,19 @@ func (w *Watcher) look(ctx context.Context) {
 	for _, s := range now {
 		w.tell(ctx, find(before, s.Interface), s)
 	}
+}
+
+// snapshot is of the node after the kernel was given what it needs.
+func (w *Watcher) snapshot(ctx context.Context) (Snapshot, error) {
+	snapshot, err := w.cfg.Node.Snapshot(ctx)
+	if w.cfg.Keeper == nil || snapshot.Sysctls == nil {
+		return snapshot, err
+	}
+	changed, setErr := w.cfg.Keeper.Apply(ctx, snapshot)
+	if changed {
+		snapshot, err = w.cfg.Node.Snapshot(ctx)
+	}
+	return snapshot, errors.Join(err, setErr)
 }
 
 func find(all []Status, name string) *Status {

@@ -38,6 +38,9 @@ type NodeConfig struct {
 	Interfaces []binding.InterfaceConfig `json:"interfaces"`
 	// NodeAnnotation lets a node's annotation replace entries of Interfaces there.
 	NodeAnnotation bool `json:"nodeAnnotation"`
+	// ManageSysctls sets what the kernel needs on interfaces that share a subnet, and puts it back. What was set before is put
+	// back as well when it is false.
+	ManageSysctls bool `json:"manageSysctls"`
 	// Portals are those that the interfaces are to reach, for judging them before a volume does; they may be left out.
 	Portals []string `json:"portals"`
 	// InitiatorName is auto (derived from the node's name), host (that of /etc/iscsi/initiatorname.iscsi) or a name.

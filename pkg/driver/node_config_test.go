@@ -18,6 +18,7 @@ func TestParseNodeConfig(t *testing.T) {
 	}
 	all := base
 	all.InitiatorName, all.StateDir, all.SessionLinger, all.Timers = "iqn.2026-11.io.example:n", "/s", Duration(time.Second), "tolerant"
+	all.ManageSysctls, all.NodeAnnotation = true, true
 	all.Portals = []string{"192.0.2.1", "[2001:db8::1]:3261"}
 	tests := map[string]struct {
 		text, bad string
@@ -26,7 +27,7 @@ func TestParseNodeConfig(t *testing.T) {
 		"defaults": {text: nics, want: base},
 		"all": {
 			text: nics + "initiatorName: iqn.2026-11.io.example:n\nstateDir: /s\nsessionLinger: 1s\ntimers: tolerant\n" +
-				"portals: [192.0.2.1, \"[2001:db8::1]:3261\"]\n",
+				"portals: [192.0.2.1, \"[2001:db8::1]:3261\"]\nmanageSysctls: true\nnodeAnnotation: true\n",
 			want: all,
 		},
 		"no interfaces":  {text: "{}", bad: "interfaces"},
@@ -37,6 +38,7 @@ func TestParseNodeConfig(t *testing.T) {
 		"linger":         {text: nics + "sessionLinger: -1s\n", bad: "sessionLinger"},
 		"timers":         {text: nics + "timers: slow\n", bad: "timers"},
 		"portal":         {text: nics + "portals: [192.0.2.1, storage1]\n", bad: `portals[1]: "storage1"`},
+		"manageSysctls":  {text: nics + "manageSysctls: sometimes\n", bad: "manageSysctls"},
 		"linger, number": {text: nics + "sessionLinger: 5\n", bad: "duration"},
 	}
 	for name, tc := range tests {

@@ -204,14 +204,17 @@ func TestConfigurations(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []binding.InterfaceConfig{
-		{Name: "san-a", NetDev: "eth2"}, {Name: "san-a", MAC: "02:00:5e:10:00:01"}, {Name: "san-b", CIDR: "192.0.2.0/24"},
+		{Name: "san-a", NetDev: "eth2"},
+		{Name: "san-a", MAC: "02:00:5e:10:00:01"},
+		{Name: "san-b", CIDR: "192.0.2.0/24"},
 		{Name: "san-b", PCI: "0000:3b:00.1", NodeSelector: map[string]string{"example.com/rack": "r7"}},
-		{Name: "san-b", Driver: "mlx5_core"}, {Name: "san-b", NetDev: "enp*s0f[01]"},
+		{Name: "san-b", Driver: "mlx5_core"},
+		{Name: "san-b", NetDev: "enp*s0f[01]"},
 	}
 	if diff := cmp.Diff(want, node.Interfaces); diff != "" {
 		t.Errorf("interfaces (-want +got):\n%s", diff)
 	}
-	if !node.NodeAnnotation || len(node.Portals) != 3 {
+	if !node.NodeAnnotation || !node.ManageSysctls || len(node.Portals) != 3 {
 		t.Errorf("the node's configuration is %+v", node)
 	}
 	if node.InitiatorName != driver.InitiatorHost || node.Timers != driver.TimersTolerant || node.StateDir != "/var/lib/rancher/portbind" {
