@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/prometheus/client_golang/prometheus"
@@ -122,6 +123,7 @@ type Node struct {
 	csi.UnimplementedNodeServer
 
 	cfg        NodeOptions
+	began      time.Time
 	healErrors prometheus.Counter
 }
 
@@ -129,7 +131,7 @@ var _ csi.NodeServer = (*Node)(nil)
 
 // NewNode makes the service.
 func NewNode(cfg NodeOptions) *Node {
-	return &Node{cfg: cfg, healErrors: prometheus.NewCounter(prometheus.CounterOpts{
+	return &Node{cfg: cfg, began: time.Now(), healErrors: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "portbind_heal_errors_total", Help: "Rounds of healing that ended with an error.",
 	})}
 }
@@ -155,8 +157,8 @@ func (n *Node) NodeGetCapabilities(
 }
 
 // NodeGetInfo gives the node's id, which is what the storage knows it by, and which interfaces it has.
-func (n *Node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	r, err := n.cfg.Interfaces()
+func (n *Node) NodeGetInfo(ctx context.Context, _ *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
+	r, err := n.addressed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look at the node's NICs: %w", err)
 	}

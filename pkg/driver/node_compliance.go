@@ -2,6 +2,8 @@ package driver
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/compliance"
@@ -36,3 +38,26 @@ func demand(v pathwatch.Volume) compliance.Demand {
 
 // Interfaces resolves the node's interfaces to NICs, as they are now.
 func (n *Node) Interfaces() (binding.Resolution, error) { return n.cfg.Interfaces() }
+
+// addressTime is for how long after its start the plugin waits for NICs without an address: a node that boots may still be
+// asking for one, and Kubernetes asks once which interfaces a node has.
+const addressTime = 10 * time.Second
+
+// addressed gives the interfaces once those with a NIC and a link have an address, or it has been long enough.
+func (n *Node) addressed(ctx context.Context) (binding.Resolution, error) {
+	ctx, cancel := context.WithDeadline(ctx, n.began.Add(addressTime))
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		r, err := n.cfg.Interfaces()
+		if err != nil || !slices.ContainsFunc(r.Interfaces, func(i binding.Interface) bool { return i.Up && len(i.Addrs) == 0 }) {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, nil
+		case <-ticker.C:
+		}
+	}
+}
