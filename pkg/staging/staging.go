@@ -139,6 +139,11 @@ func Open(dir string) (*Store, error) {
 	return &Store{dir: dir, lock: lock}, nil
 }
 
+// Read returns the records of a directory that another process may have open, as Records does. It changes nothing.
+func Read(dir string) ([]*Record, error) {
+	return (&Store{dir: dir}).Records()
+}
+
 // Close lets another process open the directory.
 func (s *Store) Close() error { return s.lock.Close() }
 

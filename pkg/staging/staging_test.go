@@ -34,6 +34,20 @@ func open(t *testing.T) (*Store, string) {
 	return s, dir
 }
 
+func TestReadWhileOpen(t *testing.T) {
+	s, dir := open(t)
+	if err := s.Put(example("v1")); err != nil {
+		t.Fatal(err)
+	}
+	records, err := Read(dir)
+	if err != nil || len(records) != 1 || records[0].VolumeID != "v1" {
+		t.Errorf("got %v, %v", records, err)
+	}
+	if _, err := Read(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestOpenOnce(t *testing.T) {
 	s, dir := open(t)
 	if _, err := Open(dir); !errors.Is(err, ErrLocked) {
