@@ -109,9 +109,10 @@ func (a *api) log(t *testing.T) {
 // TestNodeSelection has interfaces that depend on the node's label and annotation, also while the API server is away,
 // and Events of what is wrong with them.
 func TestNodeSelection(t *testing.T) {
+	s := newScene(t)
+	s.unknown()
 	a := newAPI(t)
 	a.describe(map[string]string{"rack": "r1"}, nil)
-	s := newScene(t)
 	selected := iface("san-a", "netdev", "san0")
 	selected["nodeSelector"] = map[string]string{"rack": "r1"}
 	elsewhere := iface("san-c", "netdev", "san0")
@@ -144,17 +145,17 @@ func TestNodeSelection(t *testing.T) {
 	s.want("san-a DuplicateNIC", "san-b Compliant", "san-c Compliant")
 }
 
-// TestNodeUnknown does not start a plugin whose interfaces depend on a node that nobody knows.
-func TestNodeUnknown(t *testing.T) {
-	s := newScene(t)
-	config := filepath.Join(t.TempDir(), "node.yaml")
-	text := "interfaces: [{name: san-a, netdev: san0, nodeSelector: {rack: r1}}]\nstateDir: " + t.TempDir() + "\n"
+// unknown does not start a plugin whose interfaces depend on a node that nobody knows.
+func (s *scene) unknown() {
+	s.T.Helper()
+	config := filepath.Join(s.T.TempDir(), "node.yaml")
+	text := "interfaces: [{name: san-a, netdev: san0, nodeSelector: {rack: r1}}]\nstateDir: " + s.T.TempDir() + "\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	out, err := s.Try(s.Binary("portbind-csi"), "node", "--config", config, "--node-name", "n1", "--endpoint", "unix:///dev/shm/n1.sock")
 	if err == nil || !strings.Contains(err.Error(), "nodeSelector") {
-		t.Errorf("got %v\n%s", err, out)
+		s.T.Errorf("got %v\n%s", err, out)
 	}
 }
 
