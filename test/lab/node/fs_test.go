@@ -433,7 +433,7 @@ func TestBind(t *testing.T) {
 	b.check(unix.Stat(device, &st))
 	node := b.dir + "/node"
 	b.check(b.fs.BindDevice(device, node, unix.Major(st.Rdev), unix.Minor(st.Rdev), false))
-	if !fsmount.IsDevice(node, unix.Major(st.Rdev), unix.Minor(st.Rdev)) {
+	if !b.fs.IsDevice(node, unix.Major(st.Rdev), unix.Minor(st.Rdev)) {
 		t.Error("not the device")
 	}
 	b.check(b.fs.RemoveTarget(node))

@@ -15,20 +15,27 @@ import (
 // Device implements pool.Driver.
 func (p *Pool) Device(name string) string { return "/dev/" + p.group.lvm.path(volumeLV(name)) }
 
-// Activate implements pool.Driver.
+// Activate implements pool.Driver. Calls for single volumes share a command.
 func (p *Pool) Activate(ctx context.Context, names ...string) error {
+	if len(names) == 1 {
+		return p.wrap("activate "+names[0], p.on.do(ctx, p.group.change, names[0]))
+	}
 	if len(names) == 0 {
 		return nil
 	}
+	if err := p.group.change.lock(ctx); err != nil {
+		return p.wrap("activate volumes", err)
+	}
+	defer p.group.change.unlock()
 	return p.wrap("activate "+strings.Join(names, ", "), p.activate(ctx, names))
 }
 
+// activate needs the group's lock.
 func (p *Pool) activate(ctx context.Context, names []string) error {
-	l, unlock, err := p.begin(ctx)
+	l, err := p.group.list(ctx)
 	if err != nil {
 		return err
 	}
-	defer unlock()
 	var lvs []string
 	var missing error
 	for _, name := range names {
@@ -48,22 +55,34 @@ func (p *Pool) activate(ctx context.Context, names []string) error {
 	return missing
 }
 
-// Deactivate implements pool.Driver.
+// Deactivate implements pool.Driver. Calls share a command.
 func (p *Pool) Deactivate(ctx context.Context, name string) error {
-	l, unlock, err := p.begin(ctx)
+	return p.wrap("deactivate volume "+name, p.off.do(ctx, p.group.change, name))
+}
+
+// deactivate needs the group's lock.
+func (p *Pool) deactivate(ctx context.Context, names []string) error {
+	l, err := p.group.list(ctx)
 	if err != nil {
-		return p.wrap("deactivate volume "+name, err)
+		return err
 	}
-	defer unlock()
-	if _, ok := l.find(p.cfg.Name, volumeLV(name), volumeKind); !ok {
+	var lvs []string
+	for _, name := range names {
+		if v, ok := l.find(p.cfg.Name, volumeLV(name), volumeKind); ok {
+			lvs = append(lvs, v.lv)
+		}
+	}
+	if len(lvs) == 0 {
 		return nil
 	}
-	err = p.group.lvm.lvchange(ctx, volumeLV(name), "-an")
+	err = p.group.lvm.deactivate(ctx, lvs)
 	if errors.Is(err, pool.ErrNotFound) {
 		p.group.forget()
-		return nil
+		if len(lvs) == 1 {
+			return nil
+		}
 	}
-	return p.wrap("deactivate volume "+name, err)
+	return err
 }
 
 // Recover implements pool.Driver: it activates the thin pool, resumes devices that a killed LVM command left

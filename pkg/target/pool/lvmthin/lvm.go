@@ -77,11 +77,19 @@ func (l lvm) lvchange(ctx context.Context, lvName string, args ...string) error 
 
 // activate makes devices. -K: our LVs are flagged to be skipped when whole groups are activated.
 func (l lvm) activate(ctx context.Context, lvNames []string) error {
-	args := []string{"-q", "-q", "-ay", "-K"}
-	for _, name := range lvNames {
-		args = append(args, l.path(name))
+	return l.change(ctx, "lvchange", append([]string{"-q", "-q", "-ay", "-K"}, l.paths(lvNames)...)...)
+}
+
+func (l lvm) deactivate(ctx context.Context, lvNames []string) error {
+	return l.change(ctx, "lvchange", append([]string{"-q", "-q", "-an"}, l.paths(lvNames)...)...)
+}
+
+func (l lvm) paths(lvNames []string) []string {
+	paths := make([]string, len(lvNames))
+	for i, name := range lvNames {
+		paths[i] = l.path(name)
 	}
-	return l.change(ctx, "lvchange", args...)
+	return paths
 }
 
 // said maps what LVM prints to a sentinel; its exit status is 5 for everything.

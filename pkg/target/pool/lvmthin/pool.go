@@ -33,13 +33,17 @@ type Pool struct {
 	cfg   Config
 	usage usage
 	now   func() time.Time
+	// on and off make and remove block devices.
+	on, off *together
 }
 
 var _ pool.Driver = (*Pool)(nil)
 
 // Pool gives a thin pool of the group.
 func (g *Group) Pool(cfg Config) *Pool {
-	return &Pool{group: g, cfg: cfg, usage: usage{gate: make(gate, 1)}, now: time.Now}
+	p := &Pool{group: g, cfg: cfg, usage: usage{gate: make(gate, 1)}, now: time.Now}
+	p.on, p.off = &together{run: p.activate}, &together{run: p.deactivate}
+	return p
 }
 
 // Volumes implements pool.Driver.
