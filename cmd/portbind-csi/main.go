@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -29,7 +30,11 @@ func run() int {
 	ctx, stop := signal.NotifyContext(klog.NewContext(context.Background(), klog.Background()), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer klog.Flush()
-	if err := newRootCommand().ExecuteContext(ctx); err != nil {
+	err := newRootCommand().ExecuteContext(ctx)
+	if status, ok := errors.AsType[statusError](err); ok {
+		return int(status)
+	}
+	if err != nil {
 		klog.FromContext(ctx).Error(err, "Stopped")
 		return 1
 	}
@@ -45,6 +50,7 @@ func newRootCommand() *cobra.Command {
 	}
 	addLogFlags(root)
 	root.AddCommand(newControllerCommand(), newNodeCommand(), newAliveCommand(), newVersionCommand())
+	root.AddCommand(append(newViewCommands(), newDoctorCommand())...)
 	return root
 }
 

@@ -1,0 +1,132 @@
+//go:build lab
+
+package doctor
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/portbind/portbind/pkg/attach"
+	"github.com/portbind/portbind/pkg/compliance"
+	"github.com/portbind/portbind/pkg/doctor"
+	"github.com/portbind/portbind/pkg/nodeview"
+	"github.com/portbind/portbind/test/lab/labenv"
+)
+
+const (
+	hide     = "/etc/multipath/conf.d/zz-hide.conf"
+	hideAll  = "blacklist {\n\tdevice {\n\t\tvendor \".*\"\n\t\tproduct \".*\"\n\t}\n}\n"
+	bridge   = "br0"
+	smallMTU = "1400"
+)
+
+// TestDoctor makes the usual mistakes on a node with a volume; the doctor is to find each, and nothing when there is none.
+func TestDoctor(t *testing.T) {
+	s := newScene(t)
+	v := s.Create("v1", 64<<20, labenv.MountExt4, map[string]string{"interfaces": "san-a,san-b"})
+	v.Up()
+	s.healthy()
+	s.views(v)
+	s.network()
+	s.daemons()
+	v.Down()
+	s.Write(hide, hideAll)
+	s.Multipathd("reconfigure")
+	s.wantFirst(2, "multipath.conf", "hides our LUNs", `vendor "^PORTBIND$"`)
+	s.remove(hide)
+	s.Multipathd("reconfigure")
+	s.well()
+}
+
+// healthy: nothing is wrong, and the bond is named for what it is.
+func (s *scene) healthy() {
+	s.T.Helper()
+	r := s.well()
+	s.show(r)
+	bond := slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool {
+		return f.Severity == doctor.Info && strings.Contains(f.Seen, "bond9 is a bond (active-backup, transmit hash layer2) of san2, san3")
+	})
+	if !bond {
+		s.T.Error("the bond is not named for what it is")
+	}
+	if text := s.Multipathd("show config"); os.WriteFile(s.Artefacts+"/show-config.txt", []byte(text), 0o600) != nil {
+		s.T.Error("multipathd's configuration is not kept")
+	}
+}
+
+// views: two interfaces with two sessions each, four paths, one volume.
+func (s *scene) views(v *labenv.Volume) {
+	s.T.Helper()
+	for _, i := range rows[nodeview.Interface](s, "interfaces") {
+		sessions := map[string]int{"san-a": 2, "san-b": 2, "bond": 0}[i.Name]
+		if i.State != compliance.Compliant || i.Sessions != sessions || i.TxBytes == 0 {
+			s.T.Errorf("%+v", i)
+		}
+	}
+	sessions := rows[nodeview.Session](s, "sessions")
+	var seen []string
+	for _, p := range rows[nodeview.Path](s, "paths") {
+		seen = append(seen, p.NIC+" "+p.Portal.String()+" "+p.SessionState+" "+p.State)
+		if p.Volume != v.VolumeId || p.Map != v.Map() {
+			s.T.Errorf("%+v", p)
+		}
+	}
+	var want []string
+	for _, nic := range []string{"san0", "san1"} {
+		for _, portal := range s.Net.Portals {
+			want = append(want, nic+" "+portal+":3260 LOGGED_IN "+attach.StateActive)
+		}
+	}
+	if len(sessions) != len(want) || !slices.Equal(seen, want) {
+		s.T.Errorf("%d sessions; paths:\n%s", len(sessions), strings.Join(seen, "\n"))
+	}
+	volumes := rows[nodeview.Volume](s, "volumes")
+	if len(volumes) != 1 || volumes[0].State != nodeview.Whole || volumes[0].Working != 4 || volumes[0].SizeBytes != 64<<20 {
+		s.T.Errorf("%+v", volumes)
+	}
+}
+
+// network: a cut cable, the reverse path filter, a portal that is gone, packets that are too large for the way.
+func (s *scene) network() {
+	s.T.Helper()
+	s.LinkDown("san0")
+	s.wantFirst(2, "interface", "san-a (san0)", "LinkDown", "cable")
+	s.LinkUp("san0")
+	for _, nic := range []string{"all", "san0", "san1"} {
+		s.sysctl(nic, "rp_filter", "1")
+	}
+	s.wantFirst(2, "interface", "san-b (san1)", "FilteredByRPFilter", "sysctl -w net.ipv4.conf.san1.rp_filter=2")
+	for _, nic := range []string{"all", "san0", "san1"} {
+		s.sysctl(nic, "rp_filter", "2")
+	}
+	gone := s.Net.Portals[1]
+	s.Run("ip", "-n", "tgt", "addr", "del", gone+"/24", "dev", bridge)
+	s.wantFirst(2, "portal", gone, "does not answer, while other portals do", "target host")
+	s.Run("ip", "-n", "tgt", "addr", "add", gone+"/24", "dev", bridge)
+	s.Run("ip", "-n", "tgt", "link", "set", "p0", "mtu", smallMTU)
+	s.wantFirst(1, "mtu", "san-a (san0)", "the target takes packets of 1400 bytes only") // a bridge goes by its smallest port
+	// As a switch does, it keeps its MTU: the target believes in large packets, and they get lost.
+	s.Run("ip", "-n", "tgt", "link", "set", bridge, "mtu", "1500")
+	s.wantFirst(2, "mtu", "san-a (san0)", "packets of 1500 bytes do not arrive")
+	s.Run("ip", "-n", "tgt", "link", "set", "p0", "mtu", "1500")
+	s.well()
+}
+
+// daemons: one that does not run; multipathd's files are read then.
+func (s *scene) daemons() {
+	s.T.Helper()
+	s.Initiator.Multipathd.Stop()
+	s.Write(hide, hideAll)
+	r := s.wantFirst(2, "multipathd", "does not answer", "systemctl enable --now multipathd")
+	if f := r.Findings[1]; f.Check != "multipath.conf" || !strings.Contains(f.Seen, "hides our LUNs") {
+		s.T.Errorf("the second finding is %+v", f)
+	}
+	s.remove(hide)
+	s.Initiator.Multipathd.Start()
+	s.Initiator.ISCSID.Stop()
+	s.wantFirst(2, "iscsid", "systemctl enable --now iscsid")
+	s.Initiator.ISCSID.Start()
+	s.well()
+}
