@@ -16,7 +16,7 @@ func Judge(f Facts) Report {
 	var all []Finding
 	for _, check := range []func(Facts) []Finding{
 		checkUnknown, checkConfiguration, checkKernel, checkISCSID, checkMultipathd, checkMultipathConf,
-		checkInterfaces, checkPortals, checkSessions, checkVolumes,
+		checkReach, checkInterfaces, checkPortals, checkSessions, checkVolumes,
 	} {
 		all = append(all, check(f)...)
 	}

@@ -11,6 +11,26 @@ import (
 	"github.com/portbind/portbind/pkg/compliance"
 )
 
+// checkReach looks at what the interfaces share, when none of several reaches anything.
+func checkReach(f Facts) []Finding {
+	var names []string
+	for _, p := range f.Probes {
+		if p.Err == nil {
+			return nil
+		}
+		if name := p.Interface + " (" + p.NIC + ")"; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) < 2 {
+		return nil
+	}
+	return []Finding{{
+		Severity: Error, Check: "portal", Subject: "all", Seen: "no portal answers through any of " + strings.Join(names, ", "),
+		Fix: "Look first at what all of them share: does the target host run, and the target on it; is there a firewall; one switch?",
+	}}
+}
+
 // checkInterfaces judges the NICs, with what the probes add to it.
 func checkInterfaces(f Facts) []Finding {
 	if f.Node == nil {

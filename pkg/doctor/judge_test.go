@@ -113,6 +113,11 @@ func TestFirstFinding(t *testing.T) {
 			f.Node.Compliance.Interfaces.Problems = []binding.Problem{{Interface: "other", Err: binding.ErrMissing}}
 		}, 1, "interface", "NoNIC"},
 		"nothing answers through a NIC": {func(f *Facts) { f.Probes[0].Err, f.Probes[1].Err = refused, refused }, 2, "interface", "NoPortalReachable"},
+		"nothing answers at all": {func(f *Facts) {
+			for i := range f.Probes {
+				f.Probes[i].Err = refused
+			}
+		}, 2, "portal", "no portal answers through any of san-a (eth2), san-b (eth3)"},
 		"a portal answers nobody": {
 			func(f *Facts) { f.Probes[1].Err, f.Probes[3].Err = refused, refused }, 2, "portal", "while other portals do through the same interfaces",
 		},

@@ -29,6 +29,7 @@ func TestDoctor(t *testing.T) {
 	v.Up()
 	s.healthy()
 	s.views(v)
+	s.contained()
 	s.network()
 	s.daemons()
 	v.Down()
@@ -53,6 +54,18 @@ func (s *scene) healthy() {
 	}
 	if text := s.Multipathd("show config"); os.WriteFile(s.Artefacts+"/show-config.txt", []byte(text), 0o600) != nil {
 		s.T.Error("multipathd's configuration is not kept")
+	}
+}
+
+// contained: as in a container whose image has nothing, the host's programs and files are found by themselves.
+func (s *scene) contained() {
+	s.T.Helper()
+	script := `set -e; bin=$1; shift; for d in /etc/multipath /usr/sbin /usr/bin; do /bin/mount -t tmpfs none $d; done; exec "$bin" "$@"`
+	argv := []string{"unshare", "--mount", "/bin/sh", "-c", script, "sh", s.Binary("portbind-csi"), "doctor", "--config", s.Node.Config}
+	out, err := s.Try(argv...)
+	s.T.Logf("\n%s", out)
+	if err != nil || !strings.Contains(out, "all 4 paths work") || !strings.Contains(out, "version 0.") {
+		s.T.Error(err)
 	}
 }
 
