@@ -100,3 +100,18 @@ func TestDriversOfThisMachine(t *testing.T) {
 		}
 	}
 }
+
+func FuzzOverride(f *testing.F) {
+	f.Add("[{name: a, netdev: eth4}]")
+	f.Add(`[{"name": "a", "pci": "0000:3b:00.1"}]`)
+	base := Config{Interfaces: []InterfaceConfig{{Name: "b", NetDev: "eth2"}}}
+	f.Fuzz(func(t *testing.T, list string) {
+		c, err := base.Override(list)
+		if err == nil {
+			err = c.Validate()
+		}
+		if err != nil && !errors.Is(err, ErrConfig) {
+			t.Error(err)
+		}
+	})
+}
