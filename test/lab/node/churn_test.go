@@ -33,12 +33,14 @@ func TestStageWhileOthersUnstage(t *testing.T) {
 	r.all(going, (*labenv.Volume).ControllerPublish, (*labenv.Volume).Stage, (*labenv.Volume).Publish, putName)
 	w := r.Writer(kept[0].TargetPath)
 
+	ctx, cancel := r.Context(5 * time.Minute)
+	defer cancel()
 	var both errgroup.Group
 	both.Go(func() error {
-		return eachAtOnce(r.ctx(), going, wantName, (*labenv.Volume).Unpublish, (*labenv.Volume).Unstage, (*labenv.Volume).ControllerUnpublish)
+		return eachAtOnce(ctx, going, wantName, (*labenv.Volume).Unpublish, (*labenv.Volume).Unstage, (*labenv.Volume).ControllerUnpublish)
 	})
 	both.Go(func() error {
-		return eachAtOnce(r.ctx(), coming, (*labenv.Volume).ControllerPublish, (*labenv.Volume).Stage, (*labenv.Volume).Publish, putName)
+		return eachAtOnce(ctx, coming, (*labenv.Volume).ControllerPublish, (*labenv.Volume).Stage, (*labenv.Volume).Publish, putName)
 	})
 	r.check(both.Wait())
 
@@ -74,7 +76,9 @@ type step = func(*labenv.Volume, context.Context) error
 // all takes the steps with all volumes at once.
 func (r *rig) all(volumes []*labenv.Volume, steps ...step) {
 	r.t.Helper()
-	r.check(eachAtOnce(r.ctx(), volumes, steps...))
+	ctx, cancel := r.Context(5 * time.Minute)
+	defer cancel()
+	r.check(eachAtOnce(ctx, volumes, steps...))
 }
 
 func eachAtOnce(ctx context.Context, volumes []*labenv.Volume, steps ...step) error {
