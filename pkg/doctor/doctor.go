@@ -84,7 +84,7 @@ func (r Report) WriteTable(w io.Writer) error {
 	if err := tab.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%d errors, %d warnings\n", r.count(Error), r.count(Warning))
+	_, err := fmt.Fprintf(w, "\nerrors: %d, warnings: %d\n", r.count(Error), r.count(Warning))
 	return err
 }
 
