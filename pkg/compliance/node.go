@@ -85,7 +85,8 @@ func readSysctl(proc, nic, key string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(raw)))
 }
 
-// routes asks the routing table where an interface's packets would go. Only what is in question is asked for.
+// routes asks the routing table where an interface's packets would go. Only what is in question is asked for; where there is no
+// answer, nothing is held against the interface.
 func (s *Snapshot) routes(i binding.Interface) error {
 	nic, _ := s.nic(i.NIC)
 	var errs []error
@@ -94,13 +95,14 @@ func (s *Snapshot) routes(i binding.Interface) error {
 			// Of all routes the one that matches, or none: without it the kernel takes the whole world to be on the NIC's link.
 			via, err := route(p.Addr(), netlink.RouteGetOptions{OifIndex: nic.Index, FIBMatch: true})
 			errs = append(errs, err)
-			s.Routed[Way{i.NIC, p.Addr()}] = via == nic.Index
+			s.Routed[Way{i.NIC, p.Addr()}] = err != nil || via == nic.Index
 		}
 	}
 	for _, n := range s.neighbours(i) {
 		via, err := route(s.stranger(n.own), netlink.RouteGetOptions{SrcAddr: n.own.Addr().AsSlice()})
-		errs = append(errs, err)
-		s.Returns[Way{i.NIC, n.own.Addr()}] = err == nil && via == nic.Index
+		if errs = append(errs, err); err == nil {
+			s.Returns[Way{i.NIC, n.own.Addr()}] = via == nic.Index
+		}
 	}
 	return errors.Join(errs...)
 }
