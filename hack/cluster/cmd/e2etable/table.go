@@ -25,12 +25,13 @@ func (s spec) name() string {
 	return strings.Join(append(slices.Clone(s.ContainerHierarchyTexts), s.LeafNodeText), " ")
 }
 
-// outcome: ginkgo calls "skipped" both what a test says of itself, with a reason, and what was not chosen.
+// outcome: ginkgo calls "skipped" both what a test says of itself, with a reason, and what was not chosen. What was interrupted by
+// whoever ran the tests has not run.
 func (s spec) outcome() string {
 	switch {
 	case s.State == passed:
 		return passed
-	case s.State == skipped && s.Failure.Message == "", s.State == "pending":
+	case s.State == skipped && s.Failure.Message == "", s.State == "pending", s.State == "interrupted":
 		return leftOut
 	case s.State == skipped:
 		return skipped
