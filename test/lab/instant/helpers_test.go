@@ -38,14 +38,17 @@ type scene struct {
 	fio     *labenv.Fio
 	journal *labenv.Writer
 	file    string
+	// stockWWID is a LUN of another target at the same portals.
+	stockWWID string
 }
 
-func newScene(t *testing.T, multipathConf string) *scene {
+func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{t: t, Stack: labenv.NewStack(t, labenv.StackOptions{
-		Initiator: labenv.InitiatorOptions{MultipathConf: multipathConf},
+		Initiator: labenv.InitiatorOptions{MultipathConf: plainConf},
 		Node:      labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}, Flags: []string{"--metrics-address", metrics}},
 	})}
+	s.stockWWID = s.RawTarget(stockIQN).AddLUN(1, 64*mib)
 	s.v = s.Create("instant", 256*mib, labenv.MountExt4, nil)
 	s.v.Up()
 	s.id, _ = multipath.ID(s.v.WWID())
@@ -104,15 +107,15 @@ func (s *scene) stall() time.Duration {
 	return stall
 }
 
-// noise is the longest write of a while in which nothing happens: what the emulated machine, of which there may be several on
-// one CPU, adds to a stall.
+// noise is what the emulated machine, of which there may be several on one CPU, may add to a stall: twice the longest write of a
+// while in which nothing happens, since the seconds that follow may be worse.
 func (s *scene) noise() time.Duration {
 	s.t.Helper()
 	s.stall()
 	time.Sleep(3 * time.Second)
 	noise := s.stall()
 	s.t.Logf("longest write before: %v", noise.Round(time.Millisecond))
-	return noise
+	return 2 * noise
 }
 
 // loggedIn counts sessions over a NIC, ours or the others.

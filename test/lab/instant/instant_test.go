@@ -3,6 +3,7 @@
 package instant
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -17,11 +18,10 @@ const (
 	stockIQN  = "iqn.2026-11.io.portbind.lab:stock"
 )
 
-// TestLinkLoss takes a NIC away in each way there is, under verified writes, and gives it back: scorecard rows 1 and 3. At
-// the first loss another volume is written to over the same NICs and portals, by sessions of somebody else. At the last one the
-// plugin is killed meanwhile.
-func TestLinkLoss(t *testing.T) {
-	s := newScene(t, plainConf)
+// TestInstantFailover takes a NIC away in each way there is, under verified writes, and gives it back: scorecard rows 1 and 3.
+// At the first loss another volume is written to over the same NICs and portals, by sessions of somebody else.
+func TestInstantFailover(t *testing.T) {
+	s := newScene(t)
 	t.Run("sock_destroy", sockDestroy)
 	foreign := newStock(s)
 	first, second := s.Net.NICs[0], s.Net.NICs[1]
@@ -38,6 +38,8 @@ func TestLinkLoss(t *testing.T) {
 		}
 	}
 	s.killed(first)
+	s.flaps(first)
+	s.lastPath()
 	s.finish()
 }
 
@@ -62,12 +64,12 @@ func (s *scene) away(nic, what string, take, give func(nic string), foreign *sto
 	lasts := 4 * time.Second
 	if foreign != nil {
 		foreign.untouched(nic)
-		lasts = 20 * time.Second // for the stock settings to end their stall
+		lasts = foreign.patience()
 	}
 	time.Sleep(lasts - time.Since(cut))
 	atMost(s.t, what+" of "+nic+": longest write", s.stall(), maxStall+noise)
 	if foreign != nil {
-		s.t.Logf("%s of %s: longest write with stock settings: %v", what, nic, foreign.journal.Result().Stall.Round(time.Millisecond))
+		s.t.Logf("%s of %s: longest write so far with stock settings: %v", what, nic, foreign.journal.Result().Stall.Round(time.Millisecond))
 	}
 	start := time.Now()
 	give(nic)
@@ -108,14 +110,14 @@ type stock struct {
 
 func newStock(s *scene) *stock {
 	s.t.Helper()
-	f := &stock{s: s, wwid: s.RawTarget(stockIQN).AddLUN(1, 64*mib)}
+	f := &stock{s: s, wwid: s.stockWWID}
 	for _, nic := range s.Net.NICs {
 		s.Iface(nic)
 		for _, portal := range s.Net.Portals {
 			record := []string{"iscsiadm", "-m", "node", "-T", stockIQN, "-p", portal + ":3260", "-I", nic}
 			s.Run(append(record, "-o", "new")...)
-			s.Run(append(record, "--login")...)
 		}
+		s.Run("iscsiadm", "-m", "node", "-T", stockIQN, "-I", nic, "--login")
 	}
 	s.Eventually(time.Minute, "the paths of the volume with stock settings", func() bool { return active(f.wwid) == allPaths })
 	f.journal = s.Writer("/dev/mapper/" + f.wwid)
@@ -131,6 +133,15 @@ func (f *stock) untouched(nic string) {
 	if n := loggedIn(nic, false); n != len(f.s.Net.Portals) {
 		f.s.t.Errorf("%d of somebody else's %d sessions on %s are left", n, len(f.s.Net.Portals), nic)
 	}
+}
+
+// patience is how long the stock settings need to end their stall. Their number is taken where this is about numbers, on the
+// kernel that can destroy sockets; test/bench has that of the other one.
+func (f *stock) patience() time.Duration {
+	if os.Getenv("LAB") == "qemu" {
+		return 20 * time.Second
+	}
+	return 4 * time.Second
 }
 
 func (f *stock) remove() {
@@ -158,21 +169,17 @@ func (s *scene) killed(nic string) {
 	s.restored(before)
 }
 
-// TestFlap lets a NIC flap faster than sessions can be made, and then slower. At last both NICs go, one after the other: the
-// second one is left to its timers.
-func TestFlap(t *testing.T) {
-	s := newScene(t, "")
-	nic := s.Net.NICs[0]
-	before, noise := recoveryTimes(t), s.noise()
+// flaps lets a NIC flap faster than sessions can be made, and then slower.
+func (s *scene) flaps(nic string) {
+	s.t.Helper()
+	before, noise := recoveryTimes(s.t), s.noise()
 	s.flap(nic, 5, 300*time.Millisecond)
 	s.flap(nic, 2, 2*time.Second)
 	start := time.Now()
 	s.waitPaths(30*time.Second, allPaths)
-	atMost(t, nic+" back: all paths active", time.Since(start), maxReturn)
-	atMost(t, "longest write while "+nic+" flaps", s.stall(), maxStall+noise)
+	atMost(s.t, nic+" back: all paths active", time.Since(start), maxReturn)
+	atMost(s.t, "longest write while "+nic+" flaps", s.stall(), maxStall+noise)
 	s.restored(before)
-	s.lastPath()
-	s.finish()
 }
 
 func (s *scene) flap(nic string, times int, lasts time.Duration) {
@@ -186,7 +193,7 @@ func (s *scene) flap(nic string, times int, lasts time.Duration) {
 	s.t.Logf("%d times %v away: %v", times, lasts, failfast(s.t))
 }
 
-// lastPath takes away one NIC after the other, and gives both back.
+// lastPath takes away one NIC after the other, and gives both back: the second one is left to its timers.
 func (s *scene) lastPath() {
 	s.t.Helper()
 	first, second := s.Net.NICs[0], s.Net.NICs[1]
