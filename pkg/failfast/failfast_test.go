@@ -169,7 +169,7 @@ func TestLinkLostAndBack(t *testing.T) {
 		defer r.stop()
 		r.link("san0", false)
 		r.after(hold - time.Millisecond)
-		r.after(time.Millisecond, "recovery 1 0", "fail mpath-x 8:16", "cut 1 on 10")
+		r.after(time.Millisecond, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
 		r.after(time.Hour)
 		r.link("san0", true)
 		r.after(time.Minute) // not logged in yet
@@ -177,7 +177,7 @@ func TestLinkLostAndBack(t *testing.T) {
 		r.after(retry, "recovery 1 1")
 		r.after(time.Hour)
 		r.link("san0", false)
-		r.after(hold, "recovery 1 0", "fail mpath-x 8:16", "cut 1 on 10")
+		r.after(hold, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
 	})
 }
 
@@ -200,7 +200,7 @@ func TestFlap(t *testing.T) {
 		r := start(t, twoNICs(), config(t))
 		defer r.stop()
 		r.link("san0", false)
-		r.after(hold, "recovery 1 0", "fail mpath-x 8:16", "cut 1 on 10")
+		r.after(hold, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
 		for range 100 {
 			r.link("san0", true)
 			r.after(3 * hold)
@@ -220,7 +220,7 @@ func TestBothLost(t *testing.T) {
 		r.link("san1", false)
 		r.after(3 * time.Second)
 		r.link("san1", true)
-		r.after(retry, "recovery 1 0", "fail mpath-x 8:16", "cut 1 on 10")
+		r.after(retry, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
 	})
 }
 
@@ -244,7 +244,7 @@ func TestKernelCannot(t *testing.T) {
 		r := start(t, f, config(t))
 		defer r.stop()
 		r.link("san0", false)
-		r.after(2*time.Second, "recovery 1 0", "fail mpath-x 8:16", "cut 1 on 10")
+		r.after(2*time.Second, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
 		r.link("san0", true)
 		r.after(retry, "recovery 1 1")
 	})
@@ -290,7 +290,7 @@ func TestRestart(t *testing.T) {
 				f := twoNICs()
 				r := start(t, f, cfg)
 				r.link("san0", false)
-				r.after(hold, "recovery 1 0", "fail mpath-x 8:16", "cut 1 on 10")
+				r.after(hold, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
 				r.stop() // as if killed: nothing is put right
 				synctest.Wait()
 				f.login(1)
@@ -318,7 +318,7 @@ func TestCannotRemember(t *testing.T) {
 		go r.w.loop(ctx, r.links)
 		r.link("san1", true)
 		r.link("san0", false)
-		r.after(hold, "fail mpath-x 8:16", "cut 1 on 10")
+		r.after(hold, "cut 1 on 10", "fail mpath-x 8:16")
 	})
 }
 

@@ -53,9 +53,7 @@ func (w *Watcher) leave(ctx context.Context, lost map[string]nic) (again time.Du
 		again = retry
 	}
 	w.hurry(ctx, leaving)
-	for _, h := range leaving {
-		w.part(ctx, h)
-	}
+	w.part(ctx, leaving)
 	return again
 }
 
@@ -86,25 +84,36 @@ func (w *Watcher) hurry(ctx context.Context, leaving []hostage) {
 	}
 }
 
-// part ends a session's connection and fails its paths. Of a NIC that has vanished the sessions may be on the one that
-// replaced it already; then there is nothing to end, and the paths are well.
-func (w *Watcher) part(ctx context.Context, h hostage) {
-	if !h.nic.Gone {
-		w.failPaths(ctx, h)
+// part ends the sessions' connections, all before anything else: on a busy machine what follows may have to wait. Then it fails
+// their paths. Of a NIC that has vanished the sessions may be on the one that replaced it already; then there was nothing to
+// end, and the paths are well.
+func (w *Watcher) part(ctx context.Context, leaving []hostage) {
+	errs := make([]error, len(leaving))
+	for i, h := range leaving {
+		errs[i] = w.host.cut(h.ID, h.nic.Index)
 	}
-	is, err := cut, w.host.cut(h.ID, h.nic.Index)
+	for i, h := range leaving {
+		if !h.nic.Gone || !errors.Is(errs[i], tcpcut.ErrNoSocket) {
+			w.failPaths(ctx, h)
+		}
+	}
+	for i, h := range leaving {
+		w.note(ctx, h, parted(errs[i]), errs[i])
+	}
+}
+
+// parted says what it means how ending a connection went.
+func parted(err error) outcome {
 	switch {
+	case err == nil:
+		return cut
 	case errors.Is(err, tcpcut.ErrNoSocket):
-		is, err = vanished, nil
+		return vanished
 	case errors.Is(err, tcpcut.ErrUnsupported):
-		is, err = timers, nil
-	case err != nil:
-		is = failed
+		return timers
+	default:
+		return failed
 	}
-	if h.nic.Gone && is != vanished {
-		w.failPaths(ctx, h)
-	}
-	w.note(ctx, h, is, err)
 }
 
 // spare leaves a session to its timers, for the sake of the maps that have no other path. The others need not wait for it.
