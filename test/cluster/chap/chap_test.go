@@ -18,10 +18,12 @@ const (
 // A volume needs a Secret where it is published, which the target learns, and where it is staged. Each mistake in them is told on the
 // pod, which starts by itself when the last one is mended. Then initiator and target prove themselves to each other.
 func TestSecrets(t *testing.T) {
+	var publish chapSecret
+	// After everything else: the attacher wants it for detaching too.
+	t.Cleanup(func() { _, _ = publish.e.Try("delete", "secret", publish.name, "-n", publish.namespace, "--ignore-not-found") })
 	e := clusterenv.New(t) // the credentials of a node hold for all of its volumes on a target
-	publish := chapSecret{e, "lab-chap", "portbind"}
+	publish = chapSecret{e, "lab-chap", "portbind"}
 	stage := chapSecret{e, "stage", e.Namespace}
-	t.Cleanup(func() { _, _ = e.Try("delete", "secret", "lab-chap", "-n", "portbind", "--ignore-not-found") })
 	class := e.Class("class", clusterenv.Class{Parameters: map[string]string{
 		"interfaces": "san-a,san-b",
 		"csi.storage.k8s.io/controller-publish-secret-name": publish.name, "csi.storage.k8s.io/controller-publish-secret-namespace": publish.namespace,
