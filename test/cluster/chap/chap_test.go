@@ -20,7 +20,11 @@ const (
 func TestSecrets(t *testing.T) {
 	var publish chapSecret
 	// After everything else: the attacher wants it for detaching too.
-	t.Cleanup(func() { _, _ = publish.e.Try("delete", "secret", publish.name, "-n", publish.namespace, "--ignore-not-found") })
+	t.Cleanup(func() {
+		if publish.e != nil {
+			_, _ = publish.e.Try("delete", "secret", publish.name, "-n", publish.namespace, "--ignore-not-found")
+		}
+	})
 	e := clusterenv.New(t) // the credentials of a node hold for all of its volumes on a target
 	publish = chapSecret{e, "lab-chap", "portbind"}
 	stage := chapSecret{e, "stage", e.Namespace}
