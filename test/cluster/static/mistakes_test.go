@@ -39,12 +39,12 @@ var wrong = map[string]struct {
 	key, value string
 	words      []string
 }{
-	"no-such-lun":   {"lun", "9", []string{"LUN 9"}},
-	"other-wwid":    {"wwid", "naa.6001405000000000000000000000beef", []string{"naa.6001405000000000000000000000beef", "naa.6001405"}},
-	"no-portal":     {"portals", "10.99.0.10:3261", []string{"10.99.0.10:3261"}},
-	"no-host":       {"portals", "10.99.0.99:3260", []string{"10.99.0.99:3260"}},
+	"no-such-lun":   {"lun", "9", []string{"the target shows no LUN 9 to this initiator"}},
+	"other-wwid":    {"wwid", "naa.6001405000000000000000000000beef", []string{"WWID mismatch: LUN 7 is naa.6001405", "wanted is naa.6001405000000000000000000000beef"}},
+	"no-portal":     {"portals", "10.99.0.10:3261", []string{"to 10.99.0.10:3261", "connection refused"}},
+	"no-host":       {"portals", "10.99.0.99:3260", []string{"to 10.99.0.99:3260", "portal "}},
 	"other-target":  {"iqn", "iqn.2001-05.com.example:nobody", []string{"iqn.2001-05.com.example:nobody"}},
-	"no-interface":  {"interfaces", "san-z", []string{"san-z"}},
+	"no-interface":  {"interfaces", "san-z", []string{`unknown interface "san-z": this node's configuration has san-a, san-b`}},
 	"half-the-nics": {"minPaths", "5", []string{`volume_context["minPaths"]: "5"`, "1 to 4"}},
 }
 
