@@ -71,8 +71,8 @@ func (s *scene) away(nic, what string, take, give func(nic string), foreign *sto
 	if foreign != nil {
 		s.t.Logf("%s of %s: longest write so far with stock settings: %v", what, nic, foreign.journal.Result().Stall.Round(time.Millisecond))
 	}
-	start := time.Now()
 	give(nic)
+	start := time.Now()
 	s.waitPaths(30*time.Second, allPaths)
 	atMost(s.t, nic+" back: all paths active", time.Since(start), maxReturn)
 	s.restored(before)
@@ -90,6 +90,7 @@ func (s *scene) restored(before map[string]string) {
 // pull takes a NIC out of the node; its cable stays in.
 func (s *scene) pull(nic string) {
 	s.Run("ip", "netns", "add", "drawer")
+	s.t.Cleanup(func() { _, _ = s.Try("ip", "netns", "del", "drawer") })
 	s.Run("ip", "link", "set", nic, "netns", "drawer")
 }
 
@@ -98,7 +99,6 @@ func (s *scene) plug(nic string) {
 	s.Run("ip", "-n", "drawer", "link", "set", nic, "netns", "1")
 	s.Run("ip", "addr", "add", s.Net.Addrs[1]+"/24", "dev", nic)
 	s.Run("ip", "link", "set", nic, "up")
-	s.Run("ip", "netns", "del", "drawer")
 }
 
 // stock is a volume as one attaches it by hand, with all settings as Debian has them.
