@@ -53,14 +53,19 @@ func newArray(e *clusterenv.Env, number int) *array {
 // retire waits for the last session to end before the array goes.
 func (a *array) retire() {
 	_, _ = a.e.Try("delete", "pods,persistentvolumeclaims", "--all", "--timeout="+clusterenv.Limit.String())
+	tpg := "/sys/kernel/config/target/iscsi/" + a.iqn + "/tpgt_1"
+	a.e.Eventually(clusterenv.Limit, "no sessions with the array", func() bool {
+		out, err := a.e.Target.Try("cat", tpg+"/dynamic_sessions")
+		return err == nil && strings.Trim(out, "\x00\n ") == ""
+	})
 	number := strings.TrimPrefix(a.iqn, "iqn.2001-05.com.example:array")
-	if out, err := a.e.Target.Try("sh", "-c", fmt.Sprintf(`
+	if out, err := a.e.Target.Try("sh", "-ec", fmt.Sprintf(`
 		cd /sys/kernel/config/target
-		t=iscsi/%[2]s/tpgt_1
-		for i in $(seq 50); do [ -n "$(tr -d '\0' < $t/dynamic_sessions)" ] || break; sleep 1; done
+		t=%[2]s
 		echo 0 > $t/enable
-		rm $t/lun/lun_7/lun && rmdir $t/lun/lun_7 $t/np/* $t iscsi/%[2]s core/fileio_7%[1]s/lun core/fileio_7%[1]s
-		rm /tmp/array%[1]s`, number, a.iqn)); err != nil {
+		rm $t/lun/lun_7/lun
+		rmdir $t/lun/lun_7 $t/np/* $t ${t%%/*} core/fileio_7%[1]s/lun core/fileio_7%[1]s
+		rm /tmp/array%[1]s`, number, tpg)); err != nil {
 		a.e.T.Errorf("cleanup of the array: %v: %s", err, out)
 	}
 }
