@@ -40,7 +40,7 @@ type Machine struct {
 }
 
 // Limit is how long anything that is waited for may take, on a machine that is busy with other things.
-const Limit = 5 * time.Minute
+const Limit = 10 * time.Minute
 
 // New makes a namespace for the test, which has the cluster for itself. At the end it and everything in it is deleted, and what is
 // left then on the machines fails the test.
@@ -100,8 +100,8 @@ func (e *Env) namespace() {
 		if e.T.Failed() {
 			e.save()
 		}
-		_, _ = e.Try("delete", "pods", "--all", "--grace-period=1", "--timeout=2m")
-		if _, err := e.Try("delete", "namespace", e.Namespace, "--timeout=2m"); err != nil {
+		_, _ = e.Try("delete", "pods", "--all", "--grace-period=1", "--timeout="+Limit.String())
+		if _, err := e.Try("delete", "namespace", e.Namespace, "--timeout="+Limit.String()); err != nil {
 			e.T.Errorf("cleanup: %v", err)
 		}
 		e.finish()

@@ -44,7 +44,7 @@ func (e *Env) finish() {
 // without fails the test when things stay.
 func (e *Env) without(things func() []string) {
 	e.T.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(Limit)
 	left := things() // takes as long as a pause would
 	for len(left) > 0 && time.Now().Before(deadline) {
 		left = things()
