@@ -96,10 +96,10 @@ func eachAtOnce(ctx context.Context, volumes []*labenv.Volume, steps ...step) er
 	return group.Wait()
 }
 
-// putName writes the volume's own id to it, wantName reads that back.
-func putName(v *labenv.Volume, _ context.Context) error { return put(v, v.VolumeId) }
+// putName writes the volume's own id to it, wantName reads that back. They look like the volume's own steps.
+func putName(v *labenv.Volume, _ context.Context) error { return put(v, v.VolumeId) } //nolint:revive // a method's order
 
-func wantName(v *labenv.Volume, _ context.Context) error {
+func wantName(v *labenv.Volume, _ context.Context) error { //nolint:revive // a method's order
 	got, err := get(v, len(v.VolumeId))
 	if err == nil && got != v.VolumeId {
 		err = fmt.Errorf("%s has the content of %q", v.VolumeId, got)
