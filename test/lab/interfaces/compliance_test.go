@@ -5,6 +5,7 @@ package interfaces
 import (
 	"testing"
 
+	"github.com/portbind/portbind/pkg/compliance"
 	"github.com/portbind/portbind/test/lab/labenv"
 )
 
@@ -20,8 +21,7 @@ func TestCompliance(t *testing.T) {
 	s.want("san-a NoPortalReachable", "san-b Compliant", "gone NoNIC", "twice DuplicateNIC")
 	s.wantTopology(map[string]string{"san-a": "true", "san-b": "true", "gone": "", "twice": ""})
 	s.Undrop("san0")
-	s.poke()
-	s.want("san-a Compliant")
+	s.wantSoon("san-a", compliance.Compliant)
 	s.links()
 	s.filters()
 	s.subnets()
@@ -89,6 +89,5 @@ func (s *scene) subnets() {
 	s.poke()
 	s.want("san-b NoPortalReachable")
 	s.InTarget("ip", "route", "add", "10.77.0.0/24", "dev", "br0")
-	s.poke()
-	s.want("san-b Compliant")
+	s.wantSoon("san-b", compliance.Compliant)
 }
