@@ -13,6 +13,7 @@ import (
 // Each file system is made and mounted as its class says, grows while no pod uses it, and then belongs to the group that a pod on
 // another node asks for, old files included.
 func TestFileSystem(t *testing.T) {
+	t.Parallel()
 	for _, fsType := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(fsType, func(t *testing.T) { fileSystem(clusterenv.Shared(t), fsType) })
 	}
