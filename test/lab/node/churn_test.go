@@ -18,10 +18,10 @@ import (
 
 // TestStageWhileOthersUnstage is row 16 of the scorecard: volumes are staged while as many others are unstaged, all at once, and
 // no call touches another's volume. LUN numbers, disk names and map numbers go from the ones to the others meanwhile.
-// LAB_CHURN is how many of each, 8 by default.
+// LAB_CHURN is how many of each, 4 by default.
 func TestStageWhileOthersUnstage(t *testing.T) {
 	r := newRig(t)
-	n := 8
+	n := 4
 	if s := os.Getenv("LAB_CHURN"); s != "" {
 		var err error
 		n, err = strconv.Atoi(s)
