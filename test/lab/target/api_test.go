@@ -97,7 +97,7 @@ func TestPublish(t *testing.T) {
 	me := labenv.InitiatorName()
 	s.create("a", 16*mib)
 	v := s.create("b", 16*mib)
-	if a, b, again := s.publish("a", nodeB, false), s.publish("b", me, false), s.publish("b", me, false); a != 0 || b != 0 || again != 0 {
+	if a, b, again := s.publish("a", nodeB, false), s.publish("b", me, false), s.publish("b", me, false); a != 1 || b != 1 || again != 1 {
 		t.Errorf("LUNs %d, %d, %d", a, b, again)
 	}
 	_, err := s.api.Publish(s.ctx(), &targetv1.PublishRequest{Key: s.key("b"), Initiator: nodeB})
@@ -110,7 +110,7 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.loginKernel("san0")
-	ro, rw := s.disk(1), s.disk(0)
+	ro, rw := s.disk(2), s.disk(1)
 	if got := s.sys(rw, "device/wwid"); got != v.GetWwid() {
 		t.Errorf("WWID %s, want %s", got, v.GetWwid())
 	}
@@ -144,14 +144,14 @@ func TestLUNNumbersAreReused(t *testing.T) {
 	s := start(t, labenv.TargetOptions{})
 	for i, name := range []string{"a", "b", "c"} {
 		s.create(name, 4*mib)
-		if got := s.publish(name, nodeA, false); got != uint32(i) {
-			t.Errorf("%s has LUN %d, want %d", name, got, i)
+		if got := s.publish(name, nodeA, false); got != uint32(i+1) {
+			t.Errorf("%s has LUN %d, want %d", name, got, i+1)
 		}
 	}
 	s.unpublish("b", nodeA)
 	s.create("d", 4*mib)
-	if got := s.publish("d", nodeA, false); got != 1 {
-		t.Errorf("d has LUN %d, want 1", got)
+	if got := s.publish("d", nodeA, false); got != 2 {
+		t.Errorf("d has LUN %d, want 2", got)
 	}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		s.unpublish(name, "")

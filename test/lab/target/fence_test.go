@@ -125,10 +125,11 @@ func TestFenceOneOfTwo(t *testing.T) {
 	s := start(t, labenv.TargetOptions{})
 	s.create("v", 16*mib)
 	s.create("w", 16*mib)
-	a := login(t, s.Net.Portals[0], s.target.IQN, nodeA, s.publish("v", nodeA, true))
+	v := s.publish("v", nodeA, true)
+	a := login(t, s.Net.Portals[0], s.target.IQN, nodeA, v)
 	b := login(t, s.Net.Portals[1], s.target.IQN, nodeB, s.publish("v", nodeB, true))
 	// The same initiator with a second session for its other volume, as a second path would be.
-	s.publish("w", nodeA, false)
+	w := s.publish("w", nodeA, false)
 	r2t := a.beginWrite(8, sector)
 	done := s.unpublishing("v", nodeA)
 	for i := range 20 {
@@ -146,10 +147,10 @@ func TestFenceOneOfTwo(t *testing.T) {
 	if _, err := a.receive(); err != nil {
 		t.Errorf("the fenced initiator's session has gone: %v", err)
 	}
-	a.lun = 1
+	a.lun = uint8(w)
 	a.clearAttentions()
 	s.must(a.write(0, 0x33))
-	a.lun = 0
+	a.lun = uint8(v)
 	if err := a.write(9, 0x44); err == nil {
 		t.Error("the fenced initiator can still write")
 	}

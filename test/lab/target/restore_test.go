@@ -26,7 +26,7 @@ func TestSIGKILLUnderWrites(t *testing.T) {
 	if diff := cmp.Diff(before, s.state()); diff != "" {
 		t.Errorf("changed by a restart (-before +after):\n%s", diff)
 	}
-	if lun := s.publish("v", nodeA, false); lun != 0 {
+	if lun := s.publish("v", nodeA, false); lun != 1 {
 		t.Errorf("LUN %d after the restart", lun)
 	}
 	s.target.Stop()
