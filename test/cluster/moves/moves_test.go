@@ -14,7 +14,7 @@ import (
 // pod is there before the old one is asked to go, and has to wait for the volume.
 func TestMoves(t *testing.T) {
 	e := clusterenv.New(t)
-	moves := clusterenv.Count(t, "MOVES", 20)
+	moves := clusterenv.Count(t, "MOVES", 6)
 	pod := func(i int) clusterenv.Pod {
 		return clusterenv.Pod{Name: fmt.Sprintf("pod-%d", i), Node: fmt.Sprintf("node%d", 1+i%2), Claim: "data"}
 	}
