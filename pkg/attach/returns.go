@@ -70,7 +70,7 @@ func (a *Attacher) takeBack(ctx context.Context, r *returns, sessions []sysfs.Se
 			r.back[s.ID] = &comeback{at: now}
 		case before[s.ID]:
 			r.lost[s.ID] = true // not all the way back
-		case c != nil && a.reinstateFailed(ctx, s):
+		case c != nil && !a.noLink(s.NIC) && a.reinstateFailed(ctx, s): // else it is failed for a reason (pkg/failfast)
 			c.tries++
 		}
 	}

@@ -72,7 +72,7 @@ func (a *Attacher) lookForTaken(ctx context.Context, t *takings) error {
 		}
 		works, queues := a.flow(m)
 		switch {
-		case works && !queues:
+		case works && !queues && ask.ours(m):
 			a.waitAgain(ctx, t, m)
 		case !works && queues && ask.denied(ctx, m):
 			a.deny(ctx, t, m, before[m.UUID])
@@ -147,6 +147,15 @@ func newAsker(a *Attacher, hosts map[int]sysfs.Session) *asker {
 	return &asker{a: a, hosts: hosts, logins: map[int]func() verdict{}}
 }
 
+// ours says that all paths of the map are over our sessions: maps of others are never changed.
+func (k *asker) ours(m sysfs.Map) bool {
+	return !slices.ContainsFunc(m.Slaves, func(name string) bool {
+		d, err := k.a.sys.Disk(name)
+		_, ours := k.hosts[d.HCTL.Host]
+		return err != nil || !ours
+	})
+}
+
 // denied says whether all paths of the map that can be asked are refused by the target. A path of another's session, or one
 // that is silent, leaves it open: that is what queueing is for.
 func (k *asker) denied(ctx context.Context, m sysfs.Map) bool {
@@ -179,7 +188,7 @@ func (k *asker) path(ctx context.Context, name string) verdict {
 	if !ours {
 		return silent
 	}
-	if nic, err := k.a.sys.NIC(s.NIC); err == nil && !nic.Carrier {
+	if k.a.noLink(s.NIC) {
 		return unable
 	}
 	if !s.LoggedIn() {
@@ -193,6 +202,12 @@ func (k *asker) path(ctx context.Context, name string) verdict {
 		return denied
 	}
 	return silent
+}
+
+// noLink says that a NIC is known to have no link.
+func (a *Attacher) noLink(nic string) bool {
+	n, err := a.sys.NIC(nic)
+	return err == nil && !n.Carrier
 }
 
 func (k *asker) login(ctx context.Context, s sysfs.Session) verdict {
