@@ -30,6 +30,8 @@ var (
 	errUnknownVolume = errors.New("no such volume on this node")
 	// errOneTarget is a second publication where the access mode allows one.
 	errOneTarget = errors.New("access mode allows one target path")
+	// errNotUndone is a stage that failed and has left something behind.
+	errNotUndone = errors.New("what was begun is not undone yet")
 	// errPublished is an unstage before the last unpublish.
 	errPublished = errors.New("volume is still published")
 )
@@ -37,6 +39,9 @@ var (
 // NodeRules are the codes of the errors that only the node service meets, for ServerConfig.Rules.
 func NodeRules() []CodeRule {
 	return []CodeRule{
+		// Before all others: after ABORTED kubelet repeats the call, or unstages. After most codes it does neither.
+		{errNotUndone, codes.Aborted},
+
 		{errIncompatible, codes.AlreadyExists},
 		{errNotStaged, codes.FailedPrecondition},
 		{errUnknownVolume, codes.NotFound},

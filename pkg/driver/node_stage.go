@@ -35,8 +35,7 @@ func (n *Node) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRequ
 		return nil, err
 	}
 	if err := n.stage(ctx, want, chap, note); err != nil {
-		n.rollBack(ctx, want, before)
-		return nil, explain(err)
+		return nil, explain(n.undone(ctx, want, before, err))
 	}
 	return &csi.NodeStageVolumeResponse{}, nil
 }
@@ -254,22 +253,30 @@ func began(note staging.Note, wwid string) *fsmount.UUID {
 // undoTime is how long undoing may go on after the call's own time is over.
 const undoTime = 20 * time.Second
 
-// rollBack undoes a stage that failed, since kubelet, after an error that is not about time, believes that nothing is
-// there and never unstages. When the call's time ran out before there was a device, the next call goes on from there.
-// A volume that was staged before is left as it is, and so is what its record says of it.
-func (n *Node) rollBack(ctx context.Context, r, before *staging.Record) {
-	var err error
+// undone rolls back a stage that failed. The error says so when something is left: kubelet, after one that is not about
+// time, believes that nothing is there and never unstages, unless it is told to come again.
+func (n *Node) undone(ctx context.Context, r, before *staging.Record, failure error) error {
+	left := n.rollBack(ctx, r, before)
+	if left == nil {
+		return failure
+	}
+	// ABORTED shows in the log at a high verbosity only: mostly it is a call that overlaps another.
+	klog.FromContext(ctx).Error(left, "A failed stage could not be undone; its record is kept", "volume", r.VolumeID)
+	return fmt.Errorf("%w; %w: %w", failure, errNotUndone, left)
+}
+
+// rollBack takes away what a stage has begun. When the call's time ran out before there was a device, the next call goes
+// on from there. A volume that was staged before is left as it is, and so is what its record says of it.
+func (n *Node) rollBack(ctx context.Context, r, before *staging.Record) error {
 	switch {
 	case before != nil && n.current(before):
-		err = n.cfg.Records.Put(before)
+		return n.cfg.Records.Put(before)
 	case len(r.Published) > 0, ctx.Err() != nil && !n.hasDevice(ctx, r):
+		return nil
 	default:
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 		defer cancel()
-		err = n.unstage(ctx, r, 0)
-	}
-	if err != nil {
-		klog.FromContext(ctx).Error(err, "A failed stage could not be undone; its record is kept", "volume", r.VolumeID)
+		return n.unstage(ctx, r, 0)
 	}
 }
 

@@ -257,6 +257,46 @@ func TestNodeStageCodes(t *testing.T) {
 	}
 }
 
+// A stage that failed and could not be undone is one that kubelet must come back to, whatever it failed with. The next call
+// converges: it succeeds, or fails with nothing left.
+func TestNodeStageNotUndone(t *testing.T) {
+	for name, undo := range map[string]string{"attached": "detach", "mounted": "unmount"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.leave(t, undo)
+			r.stageIt(t, stageRequest())
+			r.unstageIt(t, testID)
+			r.clean(t)
+
+			r.luns[1].broken = fsmount.ErrDamaged
+			r.leave(t, undo)
+			if _, err := r.NodeStageVolume(t.Context(), stageRequest()); code(err) != codes.Internal {
+				t.Errorf("again: %v (%v)", code(err), err)
+			}
+			r.clean(t)
+			if r.recorded(t, testID) != nil {
+				t.Error("record left over")
+			}
+		})
+	}
+}
+
+// leave has a stage fail after the mount, and its undoing as well.
+func (r *rig) leave(t *testing.T, undo string) {
+	t.Helper()
+	broken := r.luns[1].broken
+	r.luns[1].broken, r.fail[undo] = fsmount.ErrDamaged, context.DeadlineExceeded
+	_, err := r.NodeStageVolume(t.Context(), stageRequest())
+	if code(err) != codes.Aborted || !errors.Is(err, fsmount.ErrDamaged) || !strings.HasPrefix(err.Error(), fsmount.ErrDamaged.Error()) {
+		t.Errorf("got %v (%v)", code(err), err)
+	}
+	if r.recorded(t, testID) == nil {
+		t.Error("nothing tells of what is left")
+	}
+	delete(r.fail, undo)
+	r.luns[1].broken = broken
+}
+
 // A call whose time ran out before there was a device leaves its record for the next one; later it undoes what it did,
 // since what waits for a path must not wait for ever.
 func TestNodeStageTimeout(t *testing.T) {
