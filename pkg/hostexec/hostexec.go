@@ -12,7 +12,7 @@ import (
 type Runner interface {
 	// Run starts the program name with args, feeds it stdin (nil for none) and returns its stdout. A program
 	// that could not be started, was killed, or ended with a status other than 0 gives an *Error. When ctx
-	// ends the program's process group is killed.
+	// ends the program's process group is killed. What a program leaves running when it ends by itself is left alone.
 	Run(ctx context.Context, stdin []byte, name string, args ...string) (stdout []byte, err error)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -22,9 +23,7 @@ const (
 	hostMounts = "/proc/1/ns/mnt"
 	// maxStderr bounds Error.Stderr.
 	maxStderr = 4 << 10
-	// killWait is how long Run waits for the output of a killed program's orphans before it gives up on it. It also
-	// bounds how late a busy machine may deliver the last output of a program that ended well: half a second was too
-	// short for that.
+	// killWait is how long Run waits for the output of a program's orphans, whether it was killed or ended by itself.
 	killWait = 3 * time.Second
 )
 
@@ -60,26 +59,38 @@ func (l *Local) Run(ctx context.Context, stdin []byte, name string, args ...stri
 	}
 	var stdout bytes.Buffer
 	stderr := &boundedBuffer{limit: maxStderr}
+	err := l.run(ctx, bytes.NewReader(stdin), &stdout, stderr, name, args)
+	return stdout.Bytes(), outcome(ctx, err, fail, stderr.String())
+}
+
+// run starts a program where programs run, waits for its end, and for that of its output.
+func (l *Local) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, name string, args []string) error {
+	outputs, err := newOutputs(stdout, stderr)
+	if err != nil {
+		return err
+	}
 	var cmd *exec.Cmd
-	err := l.InHost(func() error {
+	err = l.InHost(func() error {
 		path, err := LookPath(name)
 		if err != nil {
 			return err
 		}
 		cmd = command(ctx, path, args)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, stderr
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, outputs[0].write, outputs[1].write
 		return cmd.Start()
 	})
-	if err != nil {
-		return nil, fail(err, "")
+	outputs.started()
+	if err == nil {
+		err = cmd.Wait()
 	}
-	err = cmd.Wait()
-	return stdout.Bytes(), outcome(ctx, err, fail, stderr.String())
+	outputs.finish(time.Now().Add(killWait))
+	return err
 }
 
 // outcome turns the result of Wait into Run's error.
 func outcome(ctx context.Context, err error, fail func(error, string) error, stderr string) error {
-	if err == nil {
+	// ErrWaitDelay: it ended with status 0, and what it left running has its stdin open.
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
 		return nil
 	}
 	if ctx.Err() != nil {

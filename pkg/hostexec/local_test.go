@@ -1,10 +1,12 @@
 package hostexec
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +87,53 @@ func TestRunKillsTheWholeGroup(t *testing.T) {
 	<-time.After(1200 * time.Millisecond)
 	if _, err := os.Stat(marker); err == nil {
 		t.Error("a child of the program outlived it")
+	}
+}
+
+// A program that starts a daemon which keeps its output open has done its work all the same, and says with which status.
+func TestRunOfWhatLeavesAChild(t *testing.T) {
+	for name, tt := range map[string]struct {
+		exit string
+		time time.Duration
+	}{
+		"success": {"0", time.Minute}, "success, the time ends meanwhile": {"0", killWait / 2}, "failure": {"7", time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), tt.time)
+			defer cancel()
+			out, err := New(Options{}).Run(ctx, nil, "sh", "-c", "sleep 60 & echo $!; exit "+tt.exit)
+			pid, badPID := strconv.Atoi(strings.TrimSpace(string(out)))
+			if badPID != nil {
+				t.Fatalf("got %q, %v", out, err)
+			}
+			if killErr := unix.Kill(pid, unix.SIGKILL); killErr != nil {
+				t.Errorf("the child did not outlive the program: %v", killErr)
+			}
+			var e *Error
+			if failed := errors.As(err, &e); failed != (tt.exit != "0") || failed && strconv.Itoa(e.ExitCode) != tt.exit {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// What the program wrote before it ended is all there, however late it is read.
+func TestOutputIsReadPastItsDeadline(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = read.Close(), write.Close() }() // somebody has the program's end until then
+	want := strings.Repeat("x", pipeSize)
+	if _, err := write.WriteString(want); err != nil {
+		t.Fatal(err)
+	}
+	_ = read.SetReadDeadline(time.Unix(1, 0))
+	var got bytes.Buffer
+	(&output{write: write, read: read, into: &got, done: make(chan struct{})}).copy()
+	if got.String() != want {
+		t.Errorf("got %d bytes of %d", got.Len(), len(want))
 	}
 }
 
