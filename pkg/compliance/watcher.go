@@ -10,12 +10,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/klog/v2"
+
+	"github.com/portbind/portbind/pkg/pokes"
 )
 
 const (
-	// quiet is how long nothing must happen before it looks, patience how long it waits for that.
-	quiet    = 500 * time.Millisecond
-	patience = 5 * time.Second
+	// quiet is how long nothing must happen before it looks.
+	quiet = 500 * time.Millisecond
 	// sweep is how often it looks when nothing happens: nobody says when a sysctl or a route changes.
 	sweep = 30 * time.Second
 )
@@ -46,7 +47,7 @@ type Config struct {
 // Watcher judges the interfaces when it is poked, and every 30 s.
 type Watcher struct {
 	cfg   Config
-	pokes chan struct{}
+	pokes pokes.Pokes
 	probe *prober
 	desc  *prometheus.Desc
 
@@ -59,7 +60,7 @@ var _ prometheus.Collector = (*Watcher)(nil)
 // New returns a Watcher; Run makes it look.
 func New(cfg Config) *Watcher {
 	return &Watcher{
-		cfg: cfg, pokes: make(chan struct{}, 1), probe: newProber(),
+		cfg: cfg, pokes: pokes.New(quiet), probe: newProber(),
 		desc: prometheus.NewDesc("portbind_interface_compliance",
 			"Whether a storage interface of this node is in this state: 1 for one of its states, 0 for the others.",
 			[]string{"interface", "state"}, nil),
@@ -67,12 +68,7 @@ func New(cfg Config) *Watcher {
 }
 
 // Poke says that something changed. It does not wait.
-func (w *Watcher) Poke() {
-	select {
-	case w.pokes <- struct{}{}:
-	default: // it is about to look
-	}
-}
+func (w *Watcher) Poke() { w.pokes.Poke() }
 
 // Statuses are those of the last look, to be read only.
 func (w *Watcher) Statuses() []Status {
@@ -85,28 +81,7 @@ func (w *Watcher) Statuses() []Status {
 func (w *Watcher) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		w.look(ctx)
-		select {
-		case <-ctx.Done():
-		case <-time.After(sweep):
-		case <-w.pokes:
-			w.settle(ctx)
-		}
-	}
-}
-
-// settle waits until there has been no poke for a while.
-func (w *Watcher) settle(ctx context.Context) {
-	enough := time.After(patience)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-enough:
-			return
-		case <-time.After(quiet):
-			return
-		case <-w.pokes:
-		}
+		w.pokes.Wait(ctx, sweep)
 	}
 }
 

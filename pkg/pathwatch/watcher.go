@@ -7,13 +7,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/klog/v2"
+
+	"github.com/portbind/portbind/pkg/pokes"
 )
 
 const (
 	// quiet is how long nothing must happen before it looks: a NIC that is lost says so once for each path and volume.
 	quiet = time.Second
-	// patience is how long it waits for that when there is always something.
-	patience = 5 * time.Second
 	// sweep is how often it looks when nothing happens.
 	sweep = 30 * time.Second
 )
@@ -31,7 +31,7 @@ type Config struct {
 // Watcher looks at the paths when it is poked, and every 30 s. Its metrics are those of its last look.
 type Watcher struct {
 	cfg   Config
-	pokes chan struct{}
+	pokes pokes.Pokes
 	totals
 
 	mu      sync.Mutex
@@ -46,48 +46,16 @@ func New(cfg Config) *Watcher {
 	if cfg.Node != "" {
 		where = "node " + cfg.Node
 	}
-	return &Watcher{cfg: cfg, pokes: make(chan struct{}, 1), totals: newTotals(), tracker: newTracker(where)}
+	return &Watcher{cfg: cfg, pokes: pokes.New(quiet), totals: newTotals(), tracker: newTracker(where)}
 }
 
 // Poke says that something happened. It does not wait.
-func (w *Watcher) Poke() {
-	select {
-	case w.pokes <- struct{}{}:
-	default: // it is about to look
-	}
-}
+func (w *Watcher) Poke() { w.pokes.Poke() }
 
 // Run looks at once, then after pokes when it has become quiet, and at the slow sweep, until ctx ends.
 func (w *Watcher) Run(ctx context.Context) {
-	for again := w.look(ctx); w.wait(ctx, again); {
-		again = w.look(ctx)
-	}
-}
-
-// wait returns when it is time to look; false when ctx ends.
-func (w *Watcher) wait(ctx context.Context, again time.Duration) bool {
-	select {
-	case <-ctx.Done():
-	case <-time.After(again):
-	case <-w.pokes:
-		w.settle(ctx)
-	}
-	return ctx.Err() == nil
-}
-
-// settle waits until there has been no poke for a while.
-func (w *Watcher) settle(ctx context.Context) {
-	enough := time.After(patience)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-enough:
-			return
-		case <-time.After(quiet):
-			return
-		case <-w.pokes:
-		}
+	for ctx.Err() == nil {
+		w.pokes.Wait(ctx, w.look(ctx))
 	}
 }
 
