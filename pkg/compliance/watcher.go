@@ -19,6 +19,9 @@ const (
 	quiet = 500 * time.Millisecond
 	// sweep is how often it looks when nothing happens: nobody says when a sysctl or a route changes.
 	sweep = 30 * time.Second
+	// soon is after what time it looks again when no portal answers through some NIC; each further time it waits twice as long, up
+	// to the sweep. Nobody says when the network beyond a NIC, or the target, is back.
+	soon = time.Second
 )
 
 // Reasons of events.
@@ -44,7 +47,7 @@ type Config struct {
 	Tell func(Event)
 }
 
-// Watcher judges the interfaces when it is poked, and every 30 s.
+// Watcher judges the interfaces when it is poked, every 30 s, and more often while a portal is newly out of reach.
 type Watcher struct {
 	cfg   Config
 	pokes pokes.Pokes
@@ -77,26 +80,51 @@ func (w *Watcher) Statuses() []Status {
 	return w.now
 }
 
-// Run looks at once, then after pokes when it has become quiet, and at the slow sweep, until ctx ends.
+// Run looks at once, then after pokes when it has become quiet, soon where no portal answered, and at the slow sweep, until ctx
+// ends.
 func (w *Watcher) Run(ctx context.Context) {
+	var again retry
 	for ctx.Err() == nil {
-		w.look(ctx)
-		w.pokes.Wait(ctx, sweep)
+		unreachable := w.look(ctx)
+		if poked := w.pokes.Wait(ctx, again.after(unreachable)); poked {
+			again = retry{}
+		}
 	}
 }
 
-// look judges the node as it is now and tells what has changed.
-func (w *Watcher) look(ctx context.Context) {
+// retry says when to try portals again.
+type retry struct {
+	last time.Duration
+	of   map[string]string
+}
+
+// after is when to look again, given which interfaces reach no portal now: soon when one is newly so, then later and later.
+func (r *retry) after(unreachable map[string]string) time.Duration {
+	next := min(2*r.last, sweep)
+	for name := range unreachable {
+		if _, known := r.of[name]; !known {
+			next = soon
+		}
+	}
+	r.last, r.of = next, unreachable
+	if len(unreachable) == 0 {
+		return sweep
+	}
+	return next
+}
+
+// look judges the node as it is now, tells what has changed, and gives the interfaces that reach no portal.
+func (w *Watcher) look(ctx context.Context) (unreachable map[string]string) {
 	snapshot, err := w.snapshot(ctx)
 	if err != nil && ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "Some of the interfaces' state is not known")
 	}
 	if snapshot.Sysctls == nil {
-		return
+		return nil
 	}
 	w.probe.probe(ctx, &snapshot)
 	if ctx.Err() != nil {
-		return
+		return nil
 	}
 	now := Evaluate(snapshot)
 	w.mu.Lock()
@@ -106,6 +134,7 @@ func (w *Watcher) look(ctx context.Context) {
 	for _, s := range now {
 		w.tell(ctx, find(before, s.Interface), s)
 	}
+	return snapshot.Unreachable
 }
 
 // snapshot is of the node after the kernel was given what it needs.

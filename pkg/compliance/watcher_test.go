@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -135,6 +137,72 @@ func TestWatcher(t *testing.T) {
 	if problems, err := testutil.CollectAndLint(w); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
+}
+
+func TestRetry(t *testing.T) {
+	both, a, b := map[string]string{"a": "", "b": ""}, map[string]string{"a": ""}, map[string]string{"b": ""}
+	var r retry
+	for i, step := range []struct {
+		unreachable map[string]string
+		want        time.Duration
+	}{
+		{nil, sweep}, {a, soon}, {a, 2 * soon}, {nil, sweep}, {a, soon}, {a, 2 * soon}, {a, 4 * soon}, // one
+		{both, soon}, {both, 2 * soon}, {a, 4 * soon}, {b, soon}, {map[string]string{}, sweep}, // another
+	} {
+		if got := r.after(step.unreachable); got != step.want {
+			t.Errorf("%d: %v after %v, want %v", i, step.unreachable, got, step.want)
+		}
+	}
+}
+
+// A portal that was out of reach for a short time is found again soon after; one that stays away is tried less and less often.
+func TestWatcherTriesAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var tried []time.Duration
+		events := make(chan Event, 10)
+		var up atomic.Bool
+		w := New(Config{
+			Node: Node{
+				Proc: t.TempDir(), Interfaces: func() (binding.Resolution, error) {
+					s := good()
+					s.configure(func(nics []binding.NIC) { nics[1].Addrs, nics[2].Addrs = prefixes("2001:db8:1::11/64"), nil })
+					return s.Interfaces, nil
+				},
+				Demands: func(context.Context) ([]Demand, error) {
+					return []Demand{{Portals: portals("[2001:db8:1::1]:3260")}}, nil
+				},
+			},
+			Tell: func(e Event) { events <- e },
+		})
+		w.probe.dial = func(context.Context, string, netip.AddrPort) error {
+			tried = append(tried, time.Since(begin))
+			if up.Load() {
+				return nil
+			}
+			return errors.New("no answer")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); w.Run(ctx) }()
+		<-time.After(100 * time.Second)
+		w.Poke()
+		<-time.After(3 * time.Second)
+		up.Store(true)
+		<-time.After(9 * time.Minute) // a success is kept
+		cancel()
+		<-done
+		var want []time.Duration
+		for _, seconds := range []float64{0, 1, 3, 7, 15, 31, 61, 91, 100.5, 101.5, 103.5} {
+			want = append(want, time.Duration(seconds*float64(time.Second)))
+		}
+		if diff := cmp.Diff(want, tried); diff != "" {
+			t.Error(diff)
+		}
+		if len(events) != 2 || (<-events).Reason != Misconfigured || (<-events).Reason != Well {
+			t.Error("not told once each")
+		}
+	})
 }
 
 // Portals are tried only where no session says that they are reached.
