@@ -142,7 +142,7 @@ func TestImages(t *testing.T) {
 		t.Fatal("no sidecars in values.yaml")
 	}
 	for name, v := range sidecars {
-		if _, ok := v.(map[string]any); ok {
+		if s, ok := v.(map[string]any); ok && s["image"] != nil {
 			image := "sidecars." + name + ".image."
 			args = append(args, "--set", image+"repository=mirror.test/"+name+","+image+"tag=t1,"+image+"pullPolicy=Never")
 		}

@@ -39,6 +39,10 @@ func TestRefusals(t *testing.T) {
 			"/storageClasses/0/allowedTopologies/0/matchLabelExpressions/0/key",
 		},
 		{"duration", "sidecars.attacher.timeout=2", "/sidecars/attacher/timeout"},
+		{"a probe that never times out", "node.livenessProbe.timeoutSeconds=0", "/node/livenessProbe/timeoutSeconds"},
+		{"a probe without its timeout", "node.livenessProbe.timeoutSeconds=null", "/node/livenessProbe"},
+		{"no probe", "controller.readinessProbe=null", "controller"},
+		{"another way to probe", "controller.readinessProbe.tcpSocket.port=1", "/controller/readinessProbe"},
 		{"replicas", "controller.replicas=0", "/controller/replicas"},
 		{"distribution", "distribution=beos", "/distribution"},
 		{"relative path", "host.kubeletDir=var/lib/kubelet", "/host/kubeletDir"},
@@ -78,7 +82,7 @@ func TestReference(t *testing.T) {
 // open are values whose inside is Kubernetes' own.
 var open = map[string]bool{
 	"resources": true, "nodeSelector": true, "updateStrategy": true, "affinity": true, "image": true, "serviceMonitor": true,
-	"podDisruptionBudget": true,
+	"podDisruptionBudget": true, "leaseProbe": true,
 }
 
 func paths(prefix string, v map[string]any) []string {

@@ -130,6 +130,51 @@ func TestProbes(t *testing.T) {
 	}
 }
 
+// How often and how long kubelet asks is for the values to say, and the plugin's own limit keeps below it.
+func TestProbeTimes(t *testing.T) {
+	times := func(c corev1.Container) (all [8]int32) {
+		for i, p := range []*corev1.Probe{c.ReadinessProbe, c.LivenessProbe} {
+			if p != nil {
+				copy(all[4*i:], []int32{p.InitialDelaySeconds, p.PeriodSeconds, p.TimeoutSeconds, p.FailureThreshold})
+			}
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		set, alive                string
+		controller, node, sidecar [8]int32
+	}{
+		"defaults": {
+			"", "--timeout=15000ms",
+			[8]int32{0, 10, 10, 3, 10, 30, 20, 4},
+			[8]int32{0, 10, 10, 3, 10, 30, 20, 4},
+			[8]int32{0, 0, 0, 0, 10, 20, 10, 3},
+		},
+		"slow machines": {
+			"controller.readinessProbe.initialDelaySeconds=5,controller.readinessProbe.periodSeconds=60,node.readinessProbe.failureThreshold=9," +
+				"node.livenessProbe.timeoutSeconds=1,sidecars.leaseProbe.timeoutSeconds=45",
+			"--timeout=750ms",
+			[8]int32{5, 60, 10, 3, 10, 30, 20, 4},
+			[8]int32{0, 10, 10, 9, 10, 30, 1, 4},
+			[8]int32{0, 0, 0, 0, 10, 20, 45, 3},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := render(t, append(values(minimal), "--set", tt.set)...)
+			node := container(t, nodePod(t, all), "portbind-csi")
+			got := [][8]int32{
+				times(container(t, controllerPod(t, all), "portbind-csi")), times(node), times(container(t, controllerPod(t, all), "csi-attacher")),
+			}
+			if diff := cmp.Diff([][8]int32{tt.controller, tt.node, tt.sidecar}, got); diff != "" {
+				t.Error(diff)
+			}
+			if !slices.Contains(node.LivenessProbe.Exec.Command, tt.alive) {
+				t.Errorf("got %v", node.LivenessProbe.Exec.Command)
+			}
+		})
+	}
+}
+
 // The node's ports on the host are two, and different.
 func TestMetricsPorts(t *testing.T) {
 	all := render(t, values(minimal)...)

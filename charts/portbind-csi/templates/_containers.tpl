@@ -33,10 +33,7 @@ A sidecar of the controller: (dict "root" $ "name" "csi-attacher" "values" .Valu
     - { name: {{ .name | trimPrefix "csi-" }}, containerPort: {{ .port }}, protocol: TCP }
   livenessProbe:
     httpGet: { path: /healthz/leader-election, port: {{ .port }} }
-    initialDelaySeconds: 10
-    periodSeconds: 20
-    timeoutSeconds: 10
-    failureThreshold: 3
+    {{- toYaml .root.Values.sidecars.leaseProbe | nindent 4 }}
   securityContext:
     {{- include "portbind.restricted" .root | nindent 4 }}
   volumeMounts:
@@ -73,18 +70,14 @@ A sidecar of the controller: (dict "root" $ "name" "csi-attacher" "values" .Valu
 
 {{/*
 Probes of a plugin. Ready: it can work, as its Probe says. Alive: it answers at all; restarting one that waits for iscsid or for a
-target would only delay it. (dict "get" "the httpGet's fields")
+target would only delay it. It is given up a while before kubelet gives up on asking, so that its reason is told.
+(dict "get" "the httpGet's fields" "values" .Values.node)
 */}}
 {{- define "portbind.probes" -}}
 readinessProbe:
   httpGet: {{ .get }}
-  periodSeconds: 10
-  timeoutSeconds: 10
-  failureThreshold: 3
+  {{- toYaml .values.readinessProbe | nindent 2 }}
 livenessProbe:
-  exec: { command: [/portbind-csi, alive, --endpoint=unix:///csi/csi.sock, --timeout=15s] }
-  initialDelaySeconds: 10
-  periodSeconds: 30
-  timeoutSeconds: 20
-  failureThreshold: 4
+  exec: { command: [/portbind-csi, alive, --endpoint=unix:///csi/csi.sock, --timeout={{ mulf .values.livenessProbe.timeoutSeconds 750 | int }}ms] }
+  {{- toYaml .values.livenessProbe | nindent 2 }}
 {{- end }}
