@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"k8s.io/klog/v2"
 
 	"github.com/portbind/portbind/pkg/backend"
 	"github.com/portbind/portbind/pkg/backend/static"
@@ -79,18 +80,19 @@ func (c *Controller) ControllerGetCapabilities(
 }
 
 // Ready is false until a target has answered once. Later a target that is down does not make the controller unready:
-// a restart would not bring the target back, and the other targets are served.
+// a restart would not bring the target back, and the other targets are served. Why those that do not answer do not, the log says.
 func (c *Controller) Ready(ctx context.Context) (bool, error) {
 	if len(c.targets) == 0 || c.answered.Load() {
 		return true, nil
 	}
 	for _, p := range c.probe(ctx, c.targets) {
-		if p.err == nil {
-			c.answered.Store(true)
-			return true, nil
+		if p.err != nil {
+			klog.FromContext(ctx).Error(p.err, "A target does not answer")
+			continue
 		}
+		c.answered.Store(true)
 	}
-	return false, nil
+	return c.answered.Load(), nil
 }
 
 // backendOf finds the backend of a volume or snapshot.

@@ -576,9 +576,14 @@ func TestProbe(t *testing.T) {
 			b.SetDown(err)
 		}
 	}
-	down(backend.ErrUnavailable)
+	down(fmt.Errorf("%w: certificate has expired", backend.ErrUnavailable))
 	if ready() {
 		t.Error("ready before any target answered")
+	}
+	for name := range h.targets {
+		if want := fmt.Sprintf(`target \"%s\": %v: certificate has expired`, name, backend.ErrUnavailable); !strings.Contains(h.log.String(), want) {
+			t.Errorf("the log does not say %s", want)
+		}
 	}
 	down(nil)
 	if !ready() {
