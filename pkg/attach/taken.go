@@ -46,7 +46,7 @@ type takings struct {
 // waits. But a target that answers and refuses will not come back with it: the volume is another node's by now (out-of-service
 // taint, unpublish). Its I/O fails then, so that the processes that wait end, and it can be unmounted and unstaged.
 func (a *Attacher) watchTaken(ctx context.Context) {
-	t := &takings{denied: map[string]time.Time{}, restored: map[string]bool{}}
+	t := &takings{}
 	for sleep(ctx, takenEvery) == nil {
 		if err := a.lookForTaken(ctx, t); err != nil {
 			klog.FromContext(ctx).Error(err, "Volumes that were taken away are not looked for")
@@ -56,16 +56,17 @@ func (a *Attacher) watchTaken(ctx context.Context) {
 
 func (a *Attacher) lookForTaken(ctx context.Context, t *takings) error {
 	hosts, err := a.ourHosts()
-	if err != nil || len(hosts) == 0 {
-		return err
-	}
-	maps, err := a.sys.Maps()
 	if err != nil {
 		return err
 	}
+	var maps []sysfs.Map // without sessions none is of interest
+	if len(hosts) > 0 {
+		if maps, err = a.sys.Maps(); err != nil {
+			return err
+		}
+	}
 	ask := newAsker(a, hosts)
-	before := t.denied
-	t.denied = map[string]time.Time{}
+	before := t.begin(maps)
 	for _, m := range maps {
 		if !strings.HasPrefix(m.UUID, multipath.UUID("")) || len(m.Slaves) == 0 {
 			continue
@@ -79,6 +80,19 @@ func (a *Attacher) lookForTaken(ctx context.Context, t *takings) error {
 		}
 	}
 	return nil
+}
+
+// begin is the beginning of a look at these maps: it forgets what was done with those that are gone, since one of the same uuid
+// that comes later is another stage's. It returns which were denied.
+func (t *takings) begin(maps []sysfs.Map) (denied map[string]time.Time) {
+	denied, restored := t.denied, t.restored
+	t.denied, t.restored = map[string]time.Time{}, map[string]bool{}
+	for _, m := range maps {
+		if restored[m.UUID] {
+			t.restored[m.UUID] = true
+		}
+	}
+	return denied
 }
 
 // flow says whether a path of the map works, and whether I/O waits when none does.
