@@ -27,9 +27,10 @@ func Load(path string, value any) (bool, error) {
 	return true, nil
 }
 
-// Save replaces a file, mode 0600; it is on the disk when Save returns.
+// Save replaces a file, mode 0600; it is on the disk when Save returns. After a crash or a loss of power before that, the old or
+// the new content is there. Two calls at once must not be about one file.
 func Save(path string, value any) error {
-	raw, err := json.Marshal(value)
+	raw, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -54,6 +55,7 @@ func Remove(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// writeSynced writes a file through to the disk.
 func writeSynced(path string, data []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -66,6 +68,7 @@ func writeSynced(path string, data []byte) error {
 	return errors.Join(err, file.Close())
 }
 
+// syncDir makes renames and removals in a directory durable.
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {

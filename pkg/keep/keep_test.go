@@ -26,6 +26,10 @@ func TestKeep(t *testing.T) {
 	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
 		t.Errorf("left: %v, %v", entries, err)
 	}
+	failsToSave(t, path)
+	if found, err := Load(path, &got); !found || err != nil || got["a"] != 1 {
+		t.Errorf("after a failure: %v, %v, %v", got, found, err)
+	}
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -39,5 +43,22 @@ func TestKeep(t *testing.T) {
 	}
 	if err := Save(filepath.Join(path, "no", "such"), 1); err == nil {
 		t.Error("saved nowhere")
+	}
+}
+
+// failsToSave has somebody put a link where Save writes: it is not followed, and taken away.
+func failsToSave(t *testing.T, path string) {
+	t.Helper()
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.Symlink(victim, path+".tmp"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Save(path, map[string]int{"a": 2}); err == nil {
+		t.Error("followed a link")
+	}
+	for _, name := range []string{victim, path + ".tmp"} {
+		if _, err := os.Lstat(name); err == nil {
+			t.Errorf("%s is there", name)
+		}
 	}
 }

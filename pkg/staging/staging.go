@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/keep"
 )
 
 // version of the files. A newer one is refused rather than misread.
@@ -169,7 +170,7 @@ func (r *Record) check(volumeID string) error {
 func (s *Store) Put(r *Record) error { return s.save(s.file(recordsDir, r.VolumeID), r) }
 
 // Delete removes the record of a volume; none is success.
-func (s *Store) Delete(volumeID string) error { return s.remove(s.file(recordsDir, volumeID)) }
+func (s *Store) Delete(volumeID string) error { return keep.Remove(s.file(recordsDir, volumeID)) }
 
 // Records returns all records. Those that cannot be read are reported in the error, beside the others.
 func (s *Store) Records() ([]*Record, error) {
@@ -211,7 +212,7 @@ func (s *Store) Note(volumeID string) (Note, error) {
 func (s *Store) PutNote(n Note) error {
 	path := s.file(notesDir, n.VolumeID)
 	if n.WWID == "" && n.Formatting == nil {
-		return s.remove(path)
+		return keep.Remove(path)
 	}
 	return s.save(path, n)
 }
@@ -257,56 +258,11 @@ func (s *Store) load(path string, into any) (ok bool, err error) {
 	return true, nil
 }
 
-// save replaces a file such that after a crash, or a loss of power, the old or the new content is there.
+// save replaces a file durably.
 func (s *Store) save(path string, from any) error {
 	data, err := json.Marshal(from)
 	if err != nil {
 		return err
 	}
-	raw, err := json.MarshalIndent(envelope{Version: version, Data: data}, "", "  ")
-	if err != nil {
-		return err
-	}
-	temp := path + ".tmp"
-	if err := writeSynced(temp, raw); err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// writeSynced writes a file of mode 0600 through to the disk.
-func writeSynced(path string, data []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
-}
-
-// remove deletes a file durably; none is success.
-func (s *Store) remove(path string) error {
-	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes renames and removals in a directory durable.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return keep.Save(path, envelope{Version: version, Data: data})
 }
