@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/nicdial"
 )
 
 // probeTime is how long a portal has to answer.
@@ -103,19 +102,11 @@ func (p *prober) any(ctx context.Context, i binding.Interface, portals []netip.A
 	return errors.New(strings.Join(failures, "; "))
 }
 
-// dialThrough connects through a NIC, as open-iscsi's bound sessions do.
+// dialThrough connects through a NIC, and hangs up.
 func dialThrough(ctx context.Context, nic string, portal netip.AddrPort) error {
-	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) {
-			err = unix.BindToDevice(int(fd), nic)
-		}), err)
-	}}
-	conn, err := dialer.DialContext(ctx, "tcp", portal.String())
-	if err == nil {
-		return conn.Close()
+	conn, err := nicdial.Dial(ctx, nic, portal)
+	if err != nil {
+		return fmt.Errorf("%s: %w", portal, err)
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = op.Err
-	}
-	return fmt.Errorf("%s: %w", portal, err)
+	return conn.Close()
 }

@@ -3,7 +3,6 @@ package compliance
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -248,23 +247,5 @@ func TestProbe(t *testing.T) {
 	s.Demands[0].Volume = true
 	if got := look(s); got != "Compliant Compliant " || len(tried) == 0 {
 		t.Errorf("got %s, tried %v", got, tried)
-	}
-}
-
-func TestDialThrough(t *testing.T) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	portal := netip.MustParseAddrPort(listener.Addr().String())
-	if err := dialThrough(context.Background(), "lo", portal); err != nil {
-		t.Skip("no binding to devices here: ", err)
-	}
-	_ = listener.Close()
-	if err := dialThrough(context.Background(), "lo", portal); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("got %v", err)
-	}
-	if err := dialThrough(context.Background(), "nosuchnic", portal); err == nil {
-		t.Error("bound to a NIC that is not there")
 	}
 }

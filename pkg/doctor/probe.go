@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/nicdial"
 	"github.com/portbind/portbind/pkg/nodeview"
 )
 
@@ -97,21 +98,9 @@ func probe(ctx context.Context, nic string, portal netip.AddrPort) Probe {
 }
 
 func dial(ctx context.Context, nic string, portal netip.AddrPort) (*net.TCPConn, error) {
-	dialer := net.Dialer{Timeout: connectTime, Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), nic) }), err)
-	}}
-	conn, err := dialer.DialContext(ctx, "tcp", portal.String())
-	if err != nil {
-		if op, ok := errors.AsType[*net.OpError](err); ok {
-			err = op.Err
-		}
-		return nil, err
-	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("%T is no TCP connection", conn), conn.Close())
-	}
-	return tcp, nil
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	return nicdial.Dial(ctx, nic, portal)
 }
 
 func tcpInfo(raw syscall.RawConn) (info *unix.TCPInfo, err error) {
