@@ -97,21 +97,6 @@ func (s *scene) want(states ...string) {
 	}
 }
 
-// wantSoon has the plugin look again until an interface is in a state. One look may come too early: a neighbour whose address
-// could not be resolved is given up only after 3 s, and what is sent meanwhile is lost with it.
-func (s *scene) wantSoon(name string, state compliance.State) {
-	s.T.Helper()
-	var poked time.Time
-	took := s.Eventually(30*time.Second, name+" "+string(state), func() bool {
-		if time.Since(poked) > 3*time.Second {
-			s.poke()
-			poked = time.Now()
-		}
-		return s.state(name) == state
-	})
-	s.T.Logf("%s %s after %v", name, state, took.Round(time.Millisecond))
-}
-
 // poke has the plugin look now: nobody tells when a sysctl is changed.
 func (s *scene) poke() {
 	s.T.Helper()
