@@ -68,6 +68,17 @@ func (a *array) retire() {
 		rm /tmp/array%[1]s`, number, tpg)); err != nil {
 		a.e.T.Errorf("cleanup of the array: %v: %s", err, out)
 	}
+	a.forget()
+}
+
+// forget removes what open-iscsi knows on the nodes of an array that never let them in: it stays, says docs/limits.md.
+func (a *array) forget() {
+	for _, node := range a.e.Nodes {
+		if out, err := node.Try("sh", "-ec", "rm -rf /etc/iscsi/nodes/"+a.iqn+
+			"; find /etc/iscsi/nodes -name 'pb-*' | grep -q . || rm -f /etc/iscsi/ifaces/pb-*"); err != nil {
+			a.e.T.Errorf("cleanup on %s: %v: %s", node.Name, err, out)
+		}
+	}
 }
 
 // attributes are those of the array's LUN, with changes.
