@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ func newDoctorCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, flags) },
 	}
-	flags.add(cmd, "table, json or yaml")
+	flags.add(cmd, "table, json or yaml", 30*time.Second)
 	cmd.Flags().StringSliceVar(&flags.portals, "portal", nil, "address[:port] of a portal to try besides those of volumes and configuration")
 	cmd.Flags().BoolVar(&flags.host.HostMountNamespace, "host-mounts", inContainer(),
 		"in a container with hostPID: use the programs and /etc of the host; the default is found out")

@@ -23,10 +23,10 @@ type viewFlags struct {
 	timeout        time.Duration
 }
 
-func (f *viewFlags) add(cmd *cobra.Command, formats string) {
+func (f *viewFlags) add(cmd *cobra.Command, formats string, timeout time.Duration) {
 	cmd.Flags().StringVar(&f.config, "config", "/etc/portbind/node.yaml", "the node plugin's configuration file")
 	cmd.Flags().StringVarP(&f.output, "output", "o", string(nodeview.Table), formats)
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "how long it may take")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", timeout, "how long it may take")
 }
 
 // newViewCommands show what there is on this node; they change nothing.
@@ -55,7 +55,7 @@ func newViewCommand[R nodeview.Row](name, short string, rows func(nodeview.Snaps
 			return nodeview.Print(cmd.OutOrStdout(), format, rows(snapshot))
 		},
 	}
-	flags.add(cmd, "table, wide, json or yaml")
+	flags.add(cmd, "table, wide, json or yaml", 10*time.Second)
 	return cmd
 }
 

@@ -25,6 +25,8 @@ const (
 	socket     = "@ISCSIADM_ABSTRACT_NAMESPACE"
 	iscsidName = "iscsid"
 	confFile   = "/etc/multipath.conf"
+	// tooLong is said of what was not found out in time.
+	tooLong = "it took too long"
 )
 
 // Host is where programs and files of the host are: hostexec.Local.
@@ -102,7 +104,7 @@ func (f *Facts) run(ctx context.Context, parts []part) {
 			}
 		case <-ctx.Done():
 			for name := range waiting {
-				f.Unknown[name] = "it took too long"
+				f.Unknown[name] = tooLong
 			}
 			return
 		}

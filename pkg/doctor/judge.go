@@ -26,9 +26,12 @@ func Judge(f Facts) Report {
 func checkUnknown(f Facts) []Finding {
 	var all []Finding
 	for _, what := range slices.Sorted(maps.Keys(f.Unknown)) {
+		fix := "Run it as root: in the container of the node plugin, or on the node"
+		if f.Unknown[what] == tooLong {
+			fix = "Give it more time with --timeout: the node is busy, or what was asked does not answer"
+		}
 		all = append(all, Finding{
-			Severity: Warning, Check: "doctor", Subject: what, Seen: "could not be looked at: " + f.Unknown[what],
-			Fix: "Run it as root: in the container of the node plugin, or on the node; give it more time with --timeout",
+			Severity: Warning, Check: "doctor", Subject: what, Seen: "could not be looked at: " + f.Unknown[what], Fix: fix,
 		})
 	}
 	return all

@@ -105,6 +105,7 @@ func TestFirstFinding(t *testing.T) {
 		"no dm_multipath":                {func(f *Facts) { f.Kernel.Multipath = multipath.ErrNoKernel }, 2, "kernel", "modprobe dm_multipath"},
 		"no configuration":               {func(f *Facts) { f.Configuration = errors.New("interfaces: empty") }, 2, "configuration", "interfaces: empty"},
 		"multipathd is slow":             {func(f *Facts) { f.Unknown = map[string]string{"multipathd": "it took too long"} }, 1, "doctor", "--timeout"},
+		"multipathd may not be asked":    {func(f *Facts) { f.Unknown = map[string]string{"multipathd": "permission denied"} }, 1, "doctor", "Run it as root"},
 		"no link":                        {func(f *Facts) { link(f, false) }, 2, "interface", "LinkDown"},
 		"a NIC that a volume wants": {func(f *Facts) {
 			f.Node.Compliance.Interfaces = binding.Resolution{Problems: []binding.Problem{{Interface: "san-a", Err: binding.ErrMissing}}}
