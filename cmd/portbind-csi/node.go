@@ -83,7 +83,7 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	fast := newFailfast(ctx, cfg, options.BootID)
+	fast := newFailfast(ctx, cfg, options.BootID, host)
 	node := parts{driver.NewNode(options), attacher, source, newKeeper(cfg, options.BootID), fast}
 	return serveNode(ctx, flags, node, append(work, fast.Run)...)
 }

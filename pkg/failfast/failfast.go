@@ -1,7 +1,12 @@
 // Package failfast moves I/O away from a NIC the moment its link is lost. By itself the loss shows when a NOP goes
 // unanswered, seconds later, and every command on the NIC waits as long. Here the news that the kernel has of the link is
-// acted upon: commands of a lost session no longer wait for it (recovery_tmo 0), its connection is ended (package tcpcut),
-// so that the loss is known at once, and dm-multipath is told not to send there any more.
+// acted upon: dm-multipath is told not to send there any more, the target is told over another NIC that the session is over,
+// commands no longer wait for it (recovery_tmo 0), and its connection is ended (package tcpcut), so that the loss is known
+// at once.
+//
+// Without the target's word nothing under way may be sent again elsewhere so soon. What is on the old connection, in a switch
+// or in the target's own queue, would be acted upon after it: data that is older than what has been written since, or not even
+// that, since the initiator sends from the writer's own pages, and a writer whose write has succeeded uses them again.
 //
 // It is done to sessions of our own interfaces only, and only where every map over the session has another path that
 // works, over another NIC with a link. Otherwise the session is left to its timers, for which a link may come back in time.
@@ -16,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/portbind/portbind/pkg/failfast/tcpcut"
+	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/linkwatch"
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
@@ -27,6 +33,8 @@ const (
 	hold = 100 * time.Millisecond
 	// retry is when a session is looked at again that was left alone or whose recovery time is to be restored.
 	retry = 500 * time.Millisecond
+	// wayTimeout is how long a target has for its word over one way; it waits for what the session's disks have under way.
+	wayTimeout = 700 * time.Millisecond
 	// goneTime is how long a NIC that has vanished is remembered.
 	goneTime = 10 * time.Second
 )
@@ -35,6 +43,8 @@ const (
 type Config struct {
 	// StateFile remembers the recovery times to be restored, across restarts. BootID tells restarts from reboots.
 	StateFile, BootID string
+	// ISCSI knows what sessions log in with.
+	ISCSI *iscsi.Client
 }
 
 // Watcher acts on lost links. All its work is done by Run.
@@ -57,7 +67,7 @@ func New(ctx context.Context, c Config) *Watcher {
 	case err != nil:
 		log.Info("Connections of a lost link are ended through iscsid's descriptors", "reason", err.Error())
 	}
-	return newWatcher(kernel{sys: sysfs.Default, dm: multipath.NewDM("/dev"), cutter: cutter}, c, cutter.Method())
+	return newWatcher(kernel{sys: sysfs.Default, dm: multipath.NewDM("/dev"), cutter: cutter, iscsi: c.ISCSI}, c, cutter.Method())
 }
 
 func newWatcher(h host, c Config, method tcpcut.Method) *Watcher {

@@ -2,8 +2,10 @@ package failfast
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +29,7 @@ type fakeHost struct {
 	sessions map[int]sysfs.Session
 	maps     []mapView
 	cutErr   error
+	endErr   error
 	did      []string
 }
 
@@ -61,6 +64,13 @@ func (f *fakeHost) setRecovery(session, seconds int) error {
 	f.sessions[session] = s
 	f.did = append(f.did, fmt.Sprintf("recovery %d %d", session, seconds))
 	return nil
+}
+
+func (f *fakeHost) end(_ context.Context, session, over sysfs.Session) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.did = append(f.did, fmt.Sprintf("end %d over %d", session.ID, over.ID))
+	return f.endErr
 }
 
 func (f *fakeHost) cut(session, device int) error {
@@ -105,7 +115,8 @@ func (f *fakeHost) done() []string {
 
 func session(id int, iface, nic string) sysfs.Session {
 	return sysfs.Session{
-		ID: id, Host: id, Target: "iqn.2026-11.io.example:t1", Iface: iface, NIC: nic, State: sysfs.SessionLoggedIn, RecoveryTimeout: 1,
+		ID: id, Host: id, Target: "iqn.2026-11.io.example:t1", TPGT: 1, Iface: iface, NIC: nic, State: sysfs.SessionLoggedIn,
+		RecoveryTimeout: 1, Portal: netip.MustParseAddrPort("10.99.0.1:3260"),
 	}
 }
 
@@ -120,6 +131,9 @@ func twoNICs() *fakeHost {
 		maps:     []mapView{{"mpath-x", []pathView{disk(1), disk(2)}}},
 	}
 }
+
+// left is what is done about twoNICs when san0 is lost.
+var left = []string{"fail mpath-x 8:16", "end 1 over 2", "recovery 1 0", "cut 1 on 10"}
 
 // rig is a Watcher at work in a bubble of time.
 type rig struct {
@@ -169,7 +183,7 @@ func TestLinkLostAndBack(t *testing.T) {
 		defer r.stop()
 		r.link("san0", false)
 		r.after(hold - time.Millisecond)
-		r.after(time.Millisecond, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
+		r.after(time.Millisecond, left...)
 		r.after(time.Hour)
 		r.link("san0", true)
 		r.after(time.Minute) // not logged in yet
@@ -177,7 +191,7 @@ func TestLinkLostAndBack(t *testing.T) {
 		r.after(retry, "recovery 1 1")
 		r.after(time.Hour)
 		r.link("san0", false)
-		r.after(hold, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
+		r.after(hold, left...)
 	})
 }
 
@@ -200,7 +214,7 @@ func TestFlap(t *testing.T) {
 		r := start(t, twoNICs(), config(t))
 		defer r.stop()
 		r.link("san0", false)
-		r.after(hold, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
+		r.after(hold, left...)
 		for range 100 {
 			r.link("san0", true)
 			r.after(3 * hold)
@@ -220,7 +234,7 @@ func TestBothLost(t *testing.T) {
 		r.link("san1", false)
 		r.after(3 * time.Second)
 		r.link("san1", true)
-		r.after(retry, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
+		r.after(retry, left...)
 	})
 }
 
@@ -244,23 +258,52 @@ func TestKernelCannot(t *testing.T) {
 		r := start(t, f, config(t))
 		defer r.stop()
 		r.link("san0", false)
-		r.after(2*time.Second, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
+		r.after(2*time.Second, left...)
 		r.link("san0", true)
 		r.after(retry, "recovery 1 1")
 	})
 }
 
-// TestReplacedNIC: the session is on the new NIC of that name already.
+// TestReplacedNIC: the session may be on the new NIC of that name already.
 func TestReplacedNIC(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := twoNICs()
-		f.cutErr = fmt.Errorf("bound to another device: %w", tcpcut.ErrNoSocket)
-		r := start(t, f, config(t))
+		r := start(t, twoNICs(), config(t))
 		defer r.stop()
 		r.links <- linkwatch.Link{Index: 10, Name: "san0", Gone: true}
 		r.links <- linkwatch.Link{Index: 20, Name: "san0", Up: true}
-		r.after(hold+retry, "recovery 1 0", "cut 1 on 10", "recovery 1 1")
 		r.after(time.Hour)
+	})
+}
+
+// TestUnconfirmed: what the target has not ended is left to its timers, and asked for again as long as they run.
+func TestUnconfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := twoNICs()
+		f.endErr = errors.New("no answer")
+		r := start(t, f, config(t))
+		defer r.stop()
+		r.link("san0", false)
+		r.after(hold, left[:2]...)
+		r.after(retry, left[:2]...)
+		f.mu.Lock()
+		f.endErr = nil
+		f.mu.Unlock()
+		r.after(retry, left...)
+		r.after(time.Hour)
+	})
+}
+
+// TestNoWay: the other session leads elsewhere.
+func TestNoWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := twoNICs()
+		s := f.sessions[2]
+		s.TPGT = 2
+		f.sessions[2] = s
+		r := start(t, f, config(t))
+		defer r.stop()
+		r.link("san0", false)
+		r.after(hold, left[0])
 	})
 }
 
@@ -290,7 +333,7 @@ func TestRestart(t *testing.T) {
 				f := twoNICs()
 				r := start(t, f, cfg)
 				r.link("san0", false)
-				r.after(hold, "recovery 1 0", "cut 1 on 10", "fail mpath-x 8:16")
+				r.after(hold, left...)
 				r.stop() // as if killed: nothing is put right
 				synctest.Wait()
 				f.login(1)
@@ -318,7 +361,7 @@ func TestCannotRemember(t *testing.T) {
 		go r.w.loop(ctx, r.links)
 		r.link("san1", true)
 		r.link("san0", false)
-		r.after(hold, "cut 1 on 10", "fail mpath-x 8:16")
+		r.after(hold, left[0], left[1], left[3])
 	})
 }
 

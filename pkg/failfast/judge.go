@@ -36,6 +36,8 @@ type hostage struct {
 	fails []failure
 	// stuck are the maps that have none.
 	stuck []string
+	// ways are sessions over which the target can be told that this one is over, the best first.
+	ways []sysfs.Session
 }
 
 type failure struct {
@@ -50,6 +52,7 @@ func hostages(v view, n nics, lost map[string]nic) []hostage {
 		if on, ok := lost[s.NIC]; ok && ours(s) && s.LoggedIn() {
 			h := hostage{Session: s, nic: on}
 			h.weigh(v, n, lost)
+			h.ways = v.ways(s, n, lost)
 			if len(h.fails)+len(h.stuck) > 0 {
 				all = append(all, h)
 			}
@@ -85,6 +88,31 @@ func (v view) alive(p pathView, n nics, lost map[string]nic) bool {
 		return p.active
 	}
 	s, ok := v.sessions[p.session]
+	return ok && works(s, n, lost)
+}
+
+// works says that a session can take I/O, for all that is known.
+func works(s sysfs.Session, n nics, lost map[string]nic) bool {
 	_, isLost := lost[s.NIC]
-	return ok && s.LoggedIn() && n.up(s.NIC) && !isLost
+	return s.LoggedIn() && n.up(s.NIC) && !isLost
+}
+
+// ways gives those of our sessions with a target that lead into the same portal group, which is what a session belongs to
+// (RFC 7143, section 4.4.3), those to the same portal first.
+func (v view) ways(lostSession sysfs.Session, n nics, lost map[string]nic) (all []sysfs.Session) {
+	for _, s := range v.sessions {
+		if ours(s) && s.Target == lostSession.Target && s.TPGT == lostSession.TPGT && s.Portal.IsValid() && works(s, n, lost) {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b sysfs.Session) int {
+		if same := a.Portal == lostSession.Portal; same != (b.Portal == lostSession.Portal) {
+			if same {
+				return -1
+			}
+			return 1
+		}
+		return a.ID - b.ID
+	})
+	return all
 }

@@ -2,6 +2,7 @@ package failfast
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,33 @@ func TestHostages(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestWays: over which sessions can the target be told?
+func TestWays(t *testing.T) {
+	other := netip.MustParseAddrPort("10.99.0.2:3260")
+	all := map[int]sysfs.Session{
+		1: session(1, "pb-san-a", "san0"), 2: session(2, "pb-san-b", "san1"), 3: session(3, "pb-san-b", "san1"),
+		4: session(4, "default", "san1"), 5: session(5, "pb-san-b", "san1"), 6: session(6, "pb-san-b", "san1"),
+		7: session(7, "pb-san-b", "san1"), 8: session(8, "pb-san-a", "san0"),
+	}
+	change := func(id int, how func(*sysfs.Session)) {
+		s := all[id]
+		how(&s)
+		all[id] = s
+	}
+	change(2, func(s *sysfs.Session) { s.Portal = other })
+	change(5, func(s *sysfs.Session) { s.TPGT = 2 })
+	change(6, func(s *sysfs.Session) { s.Target = "iqn.2026-11.io.example:other" })
+	change(7, func(s *sysfs.Session) { s.State = sysfs.SessionFailed })
+	n := nics{10: {Link: linkwatch.Link{Index: 10, Name: "san0"}}, 11: {Link: linkwatch.Link{Index: 11, Name: "san1", Up: true}}}
+	var got []int
+	for _, s := range (view{sessions: all}).ways(all[1], n, map[string]nic{"san0": n[10]}) {
+		got = append(got, s.ID)
+	}
+	if diff := cmp.Diff([]int{3, 2}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -1,6 +1,7 @@
 package failfast
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portbind/portbind/pkg/failfast/tcpcut"
+	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
 )
@@ -18,6 +20,8 @@ type host interface {
 	// look gives all sessions, and the maps over those of the NICs.
 	look(nics []string) (view, error)
 	session(id int) (sysfs.Session, error)
+	// end has the target end a session, which it is told over another one. nil is its word that it has done so.
+	end(ctx context.Context, session, over sysfs.Session) error
 	// setRecovery fails with EBUSY once the session is known to be lost.
 	setRecovery(session, seconds int) error
 	// cut ends the connection of a session if it is bound to the device, with the errors of tcpcut.
@@ -30,6 +34,7 @@ type kernel struct {
 	sys    sysfs.FS
 	dm     *multipath.DM
 	cutter *tcpcut.Cutter
+	iscsi  *iscsi.Client
 }
 
 func isBusy(err error) bool { return errors.Is(err, unix.EBUSY) }
@@ -42,6 +47,18 @@ func (k kernel) setRecovery(session, seconds int) error {
 
 func (k kernel) failPath(uuid string, disk multipath.Devno) error {
 	return k.dm.Message(uuid, "fail_path "+disk.String())
+}
+
+func (k kernel) end(ctx context.Context, session, over sysfs.Session) error {
+	name, _ := iscsi.InterfaceOf(session.Iface)
+	chap, err := k.iscsi.RecordedCHAP(ctx, iscsi.NodeID{Target: session.Target, Portal: session.Persistent, Interface: name})
+	if err != nil && !errors.Is(err, iscsi.ErrNoRecord) {
+		return err
+	}
+	return iscsi.Reinstate(ctx, iscsi.Reinstatement{
+		Asking:  iscsi.Asking{NIC: over.NIC, Portal: over.Portal, Initiator: session.Initiator, Target: session.Target},
+		Session: session.ID, CHAP: chap,
+	})
 }
 
 func (k kernel) cut(session, device int) error {

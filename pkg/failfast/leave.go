@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -12,6 +13,9 @@ import (
 	"github.com/portbind/portbind/pkg/failfast/tcpcut"
 	"github.com/portbind/portbind/pkg/iscsi"
 )
+
+// errNoWay: a session's end cannot be told to the target.
+var errNoWay = errors.New("no session of ours leads into the same portal group over another NIC")
 
 // outcome is what became of a session whose link was lost.
 type outcome string
@@ -23,6 +27,8 @@ const (
 	timers outcome = "timers"
 	// spared: a map over it has no other path.
 	spared outcome = "spared"
+	// unconfirmed: the target has not said that it is over. New I/O goes elsewhere, that under way waits for the timers.
+	unconfirmed outcome = "unconfirmed"
 	// vanished: it had no connection any more.
 	vanished outcome = "vanished"
 	// failed: ending its connection failed.
@@ -30,7 +36,7 @@ const (
 )
 
 // leave takes the I/O off the lost NICs. It says when to look again, 0 for never: every session is dealt with once in a loss,
-// but one that was spared is looked at until its timers have run out.
+// but one that could not be left is looked at until its timers have run out.
 func (w *Watcher) leave(ctx context.Context, lost map[string]nic) (again time.Duration) {
 	v, err := w.host.look(slices.Collect(maps.Keys(lost)))
 	if err != nil {
@@ -42,7 +48,7 @@ func (w *Watcher) leave(ctx context.Context, lost map[string]nic) (again time.Du
 	for _, h := range hostages(v, w.nics, lost) {
 		is, before := w.done[h.ID]
 		switch {
-		case before && is != spared:
+		case before && is != spared && is != unconfirmed:
 			continue
 		case len(h.stuck) == 0:
 			leaving = append(leaving, h)
@@ -52,9 +58,53 @@ func (w *Watcher) leave(ctx context.Context, lost map[string]nic) (again time.Du
 		}
 		again = retry
 	}
+	leaving, missing := w.confirm(ctx, leaving)
+	if missing {
+		again = retry
+	}
 	w.hurry(ctx, leaving)
 	w.part(ctx, leaving)
 	return again
+}
+
+// confirm fails the sessions' paths, so that nothing new goes there, and gives those that the target has ended. What there may
+// still be of the others nobody knows.
+func (w *Watcher) confirm(ctx context.Context, leaving []hostage) (over []hostage, missing bool) {
+	errs := make([]error, len(leaving))
+	var all sync.WaitGroup
+	for i, h := range leaving {
+		w.failPaths(ctx, h)
+		all.Go(func() { errs[i] = w.end(ctx, h) })
+	}
+	all.Wait()
+	for i, h := range leaving {
+		if errs[i] == nil {
+			over = append(over, h)
+			continue
+		}
+		if _, before := w.done[h.ID]; !before {
+			w.note(ctx, h, unconfirmed, errs[i])
+		}
+	}
+	return over, len(over) < len(leaving)
+}
+
+// end tells the target that a session is over, by one way after the other.
+func (w *Watcher) end(ctx context.Context, h hostage) error {
+	if len(h.ways) == 0 {
+		return errNoWay
+	}
+	var errs []error
+	for _, over := range h.ways {
+		ctx, cancel := context.WithTimeout(ctx, wayTimeout)
+		err := w.host.end(ctx, h.Session, over)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // forget lets sessions be dealt with again that have been logged in anew, or whose NIC has its link back.
@@ -84,18 +134,11 @@ func (w *Watcher) hurry(ctx context.Context, leaving []hostage) {
 	}
 }
 
-// part ends the sessions' connections, all before anything else: on a busy machine what follows may have to wait. Then it fails
-// their paths. Of a NIC that has vanished the sessions may be on the one that replaced it already; then there was nothing to
-// end, and the paths are well.
+// part ends the sessions' connections, all before anything else: on a busy machine what follows may have to wait.
 func (w *Watcher) part(ctx context.Context, leaving []hostage) {
 	errs := make([]error, len(leaving))
 	for i, h := range leaving {
 		errs[i] = w.host.cut(h.ID, h.nic.Index)
-	}
-	for i, h := range leaving {
-		if !h.nic.Gone || !errors.Is(errs[i], tcpcut.ErrNoSocket) {
-			w.failPaths(ctx, h)
-		}
 	}
 	for i, h := range leaving {
 		w.note(ctx, h, parted(errs[i]), errs[i])
@@ -118,9 +161,7 @@ func parted(err error) outcome {
 
 // spare leaves a session to its timers, for the sake of the maps that have no other path. The others need not wait for it.
 func (w *Watcher) spare(ctx context.Context, h hostage) {
-	if !h.nic.Gone {
-		w.failPaths(ctx, h)
-	}
+	w.failPaths(ctx, h)
 	w.note(ctx, h, spared, nil)
 }
 
@@ -144,6 +185,8 @@ func (w *Watcher) note(ctx context.Context, h hostage, is outcome, err error) {
 	switch is {
 	case spared:
 		log.Info("Link lost: a volume has no other path, the session is left to its timers", "maps", h.stuck)
+	case unconfirmed:
+		log.Error(err, "Link lost: the target did not confirm that the session is over, commands under way are left to its timers")
 	case failed:
 		log.Error(err, "Link lost: the session's connection could not be ended, its timers have to run out")
 	case cut, timers, vanished:

@@ -36,14 +36,15 @@ func (n nics) up(name string) bool {
 	return false
 }
 
-// lost gives, by name, the devices that have had no link for long enough to act upon it, and when there may be more.
+// lost gives, by name, the devices that have had no link for long enough to act upon it, and when there may be more. A device
+// that was replaced by another of its name is none: sessions may be on the new one already.
 func (n nics) lost(now time.Time) (lost map[string]nic, wait time.Duration) {
 	lost = map[string]nic{}
 	for index, is := range n {
 		gone := now.Sub(is.since)
 		switch {
 		case is.since.IsZero():
-		case is.Gone && gone >= goneTime:
+		case is.Gone && (gone >= goneTime || n.up(is.Name)):
 			delete(n, index)
 		case gone >= hold:
 			lost[is.Name] = is

@@ -26,10 +26,11 @@ const (
 
 	// statusInitiator is the status class of refusals; the details below say that the initiator, or the target, is not known
 	// any more. Others, like a failed authentication, are not about that.
-	statusInitiator     = 0x02
-	detailNotAuthorized = 0x02
-	detailNotFound      = 0x03
-	detailRemoved       = 0x04
+	statusInitiator      = 0x02
+	detailAuthentication = 0x01
+	detailNotAuthorized  = 0x02
+	detailNotFound       = 0x03
+	detailRemoved        = 0x04
 )
 
 // ErrDenied is that the target does not know the initiator, or the portal not the target.

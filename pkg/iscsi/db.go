@@ -88,6 +88,21 @@ func writeNode(root string, n Node, tuned []setting) error {
 	return errors.Join(removeUntagged(target, id), ensureFile(target, existing[0], data))
 }
 
+// RecordedCHAP gives what a node record logs in with; nil when it says nothing of it. ErrNoRecord when there is none.
+func (c *Client) RecordedCHAP(_ context.Context, id NodeID) (chap *CHAP, err error) {
+	err = c.inDB(func(root string) error {
+		files, err := nodeFiles(root, id)
+		if err == nil && len(files) == 0 {
+			err = ErrNoRecord
+		}
+		if err == nil {
+			chap = recordedCHAP(files[0])
+		}
+		return err
+	})
+	return chap, wrap("read node record", id, err)
+}
+
 // recordedCHAP reads the secrets of a record; nil when it has none, or is not readable any more.
 func recordedCHAP(file string) *CHAP {
 	data, err := os.ReadFile(file)

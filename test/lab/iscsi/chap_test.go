@@ -3,6 +3,7 @@
 package iscsi
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -90,4 +91,53 @@ func (s *scene) noSecret(text string, all ...iscsi.CHAP) {
 			}
 		}
 	}
+}
+
+// TestReinstate ends sessions at the target, over the other NIC, with and without secrets. That the initiator notices shows that
+// the ISID is the one that iscsid logged in with.
+func TestReinstate(t *testing.T) {
+	s := newScene(t)
+	s.reinstate(nil, nil, nil)
+	mutual := iscsi.CHAP{User: "initiator-name", Secret: "correct-horse-1", TargetUser: "target-name", TargetSecret: "battery-staple-2"}
+	s.requireCHAP(mutual)
+	oneWay := mutual
+	oneWay.TargetUser, oneWay.TargetSecret = "", ""
+	wrong, impostor := oneWay, mutual
+	wrong.Secret, impostor.TargetSecret = "incorrect-horse", "another-staple-3"
+	s.reinstate(&oneWay, &oneWay, nil)
+	s.reinstate(&oneWay, &mutual, nil)
+	s.reinstate(&oneWay, &wrong, iscsi.ErrAuth)
+	s.reinstate(&oneWay, nil, iscsi.ErrTimeout) // LIO just hangs up
+	s.reinstate(&oneWay, &impostor, iscsi.ErrAuth)
+	s.must(os.Remove("/sys/kernel/config/target/iscsi/" + target + "/tpgt_1/acls/" + initiator))
+	s.tearDown()
+}
+
+// reinstate logs in over one NIC with what is right, and tells the target over the other one with what may be wrong.
+func (s *scene) reinstate(login, chap *iscsi.CHAP, want error) {
+	s.t.Helper()
+	n, over := node(s.matrix[0]), s.matrix[len(s.matrix)-1]
+	n.CHAP = login
+	s.records(n)
+	s.must(s.client.Login(s.t.Context(), n.ID()))
+	session := s.sessions()[0]
+	loggedIn := func() bool { return s.sessions()[0].LoggedIn() }
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
+	defer cancel()
+	start := time.Now()
+	err := iscsi.Reinstate(ctx, iscsi.Reinstatement{
+		Asking:  iscsi.Asking{NIC: "san1", Portal: over.Portal, Initiator: initiator, Target: target},
+		Session: session.ID, CHAP: chap,
+	})
+	s.t.Logf("%v after %v", err, time.Since(start).Round(time.Millisecond))
+	if !errors.Is(err, want) || (err == nil) != (want == nil) {
+		s.t.Errorf("got %v; wanted %v", err, want)
+	}
+	if err != nil {
+		s.noSecret(err.Error(), *login, iscsi.CHAP{Secret: "incorrect-horse", TargetSecret: "another-staple-3"})
+	} else {
+		s.Eventually(5*time.Second, "the session to be lost", func() bool { return !loggedIn() })
+	}
+	s.Eventually(20*time.Second, "the session to be there", loggedIn)
+	s.must(s.client.Logout(s.t.Context(), session.ID, n.ID()))
 }

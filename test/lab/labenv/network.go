@@ -103,6 +103,19 @@ func (e *Env) LinkUp(nic string) {
 	e.Run("ip", "-n", "tgt", "link", "set", peer(nic), "up")
 }
 
+// LongLine puts a stretch of line between a NIC's switch port and the switch on which frames towards the target are under way
+// for a while (as netem(8) writes it, e.g. "700ms"). What is on it when the NIC's cable is cut still arrives.
+func (e *Env) LongLine(nic, delay string) {
+	e.T.Helper()
+	i := strings.TrimPrefix(nic, "san")
+	e.batch([]string{
+		"link set p" + i + " nomaster", "link add near" + i + " type bridge", "link set near" + i + " arp off up", // else the target answers there at once
+		"link add from" + i + " type veth peer name to" + i, "link set to" + i + " master br0 up",
+		"link set from" + i + " master near" + i + " up", "link set p" + i + " master near" + i,
+	}, "ip", "-n", "tgt", "-batch", "-")
+	e.Run("tc", "-n", "tgt", "qdisc", "add", "dev", "from"+i, "root", "netem", "delay", delay)
+}
+
 // Drop makes a NIC's packets vanish in both directions while its link stays up.
 func (e *Env) Drop(nic string) { e.T.Helper(); e.Net.dropped[nic] = true; e.Net.qdisc(nic) }
 
