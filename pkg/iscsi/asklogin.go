@@ -9,9 +9,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/portbind/portbind/pkg/nicdial"
 )
 
 // What a login PDU is made of (RFC 7143, sections 11.12 and 11.13).
@@ -92,14 +91,9 @@ func verdictOf(answer []byte) error {
 	return nil
 }
 
-// dialFrom connects from a NIC as a session would (SO_BINDTODEVICE).
-func dialFrom(ctx context.Context, nic string, portal netip.AddrPort) (net.Conn, error) {
-	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-		var bindErr error
-		err := raw.Control(func(fd uintptr) { bindErr = unix.BindToDevice(int(fd), nic) })
-		return errors.Join(err, bindErr)
-	}}
-	conn, err := dialer.DialContext(ctx, "tcp", portal.String())
+// dialFrom connects from a NIC as a session would.
+func dialFrom(ctx context.Context, nic string, portal netip.AddrPort) (*net.TCPConn, error) {
+	conn, err := nicdial.Dial(ctx, nic, portal)
 	if err == nil {
 		return conn, nil
 	}
