@@ -17,19 +17,19 @@ func TestLateFrames(t *testing.T) {
 	s.fio.Stop()
 	s.fio = s.Fio(s.v.TargetPath, labenv.FioOptions{Size: "16M", Depth: 64, Extra: []string{"--filename=late"}})
 	nic := s.Net.NICs[0]
-	s.LongLine(nic, "700ms")
-	for range 4 {
+	s.LongLine(nic, "400ms")
+	for range 3 {
 		s.waitPaths(30*time.Second, allPaths)
-		s.verified(4 * mib)
+		s.verified(2 * mib)
 		s.LinkDown(nic)
 		s.waitPaths(15*time.Second, allPaths/2)
-		s.verified(4 * mib)
+		s.verified(2 * mib)
 		t.Logf("longest write: %v", s.stall())
 		s.LinkUp(nic)
 	}
 	t.Log(failfast(t))
-	if got := failfast(t)[`sessions_total{interface="san-a",outcome="cut"}`]; got != "8" {
-		t.Errorf("%s sessions were ended at once; wanted 8", got)
+	if got := failfast(t)[`sessions_total{interface="san-a",outcome="cut"}`]; got != "6" {
+		t.Errorf("%s sessions were ended at once; wanted 6", got)
 	}
 	s.waitPaths(30*time.Second, allPaths)
 	s.finish()

@@ -45,7 +45,8 @@ func newNetwork(e *Env, o Options) *Network {
 	}
 	far := []string{"link set lo up", "addr add " + TargetMgmt + "/24 dev m0", "link set m0 up"}
 	for f := 0; f <= fabric(o.NICs-1); f++ {
-		far = append(far, fmt.Sprintf("link add br%d type bridge", f), fmt.Sprintf("link set br%d up", f))
+		// An address of its own: by default a bridge has one of its ports', and changes it with them.
+		far = append(far, fmt.Sprintf("link add br%d address 02:00:00:00:00:%02x type bridge", f, f), fmt.Sprintf("link set br%d up", f))
 	}
 	for i := range o.NICs {
 		nic, addr := fmt.Sprintf("san%d", i), fmt.Sprintf("10.99.%d.%d", fabric(i), 10+i)
@@ -109,7 +110,8 @@ func (e *Env) LongLine(nic, delay string) {
 	e.T.Helper()
 	i := strings.TrimPrefix(nic, "san")
 	e.batch([]string{
-		"link set p" + i + " nomaster", "link add near" + i + " type bridge", "link set near" + i + " arp off up", // else the target answers there at once
+		// Without ARP, or the target would answer at this end already.
+		"link set p" + i + " nomaster", "link add near" + i + " type bridge", "link set near" + i + " arp off up",
 		"link add from" + i + " type veth peer name to" + i, "link set to" + i + " master br0 up",
 		"link set from" + i + " master near" + i + " up", "link set p" + i + " master near" + i,
 	}, "ip", "-n", "tgt", "-batch", "-")
