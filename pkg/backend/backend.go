@@ -42,6 +42,9 @@ type Volume struct {
 	SourceVolume   *Key
 	// Initiators are the IQNs that it is published to, sorted.
 	Initiators []string
+	// Attributes are kept with the volume for the caller and mean nothing to the target: keys of letters and digits, values
+	// of letters, digits, '.', '_' and '-'.
+	Attributes map[string]string
 }
 
 // Snapshot is a snapshot as the target has it.
@@ -62,6 +65,8 @@ type CreateVolume struct {
 	// At most one of the two is set.
 	SourceSnapshot *Key
 	SourceVolume   *Key
+	// Attributes are the volume's, also of one that exists already; not those of its source.
+	Attributes map[string]string
 }
 
 // CHAP holds what initiator and target prove to each other. Secrets: never logged, never in an error.
@@ -86,6 +91,8 @@ type Publish struct {
 // Export is where an initiator finds a published volume.
 type Export struct {
 	LUN int
+	// Attributes are the volume's.
+	Attributes map[string]string
 }
 
 // Capacity is what a pool has.
@@ -124,6 +131,9 @@ type Backend interface {
 	// ExpandVolume grows to at least required and at most limit (0: no limit) bytes; it never shrinks. ErrOutOfRange
 	// when that cannot be.
 	ExpandVolume(ctx context.Context, key Key, required, limit int64) (Volume, error)
+
+	// SetAttributes replaces those of a volume: ErrNotFound, ErrInvalid.
+	SetAttributes(ctx context.Context, key Key, attributes map[string]string) (Volume, error)
 
 	// CreateSnapshot takes one, instantly; the snapshot lives on when its source is deleted. ErrExists when the
 	// name is that of a snapshot of another volume, ErrNotFound without the source.

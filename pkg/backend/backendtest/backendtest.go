@@ -45,6 +45,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"create refuses names", testCreateNames},
 		{"delete", testDelete},
 		{"expand", testExpand},
+		{"attributes", testAttributes},
 		{"snapshot", testSnapshot},
 		{"snapshot outlives its source", testSnapshotOutlives},
 		{"volume from snapshot", testFromSnapshot},

@@ -24,6 +24,10 @@ func testCancelled(s *suite) {
 		"DeleteSnapshot": func() error { return s.Backend.DeleteSnapshot(ctx, snap) },
 		"Unpublish":      func() error { return s.Backend.Unpublish(ctx, v.Key, "") },
 		"ExpandVolume":   func() error { _, err := s.Backend.ExpandVolume(ctx, v.Key, 4*base, 0); return err },
+		"SetAttributes": func() error {
+			_, err := s.Backend.SetAttributes(ctx, v.Key, map[string]string{"a": "b"})
+			return err
+		},
 		"CreateSnapshot": func() error { _, err := s.Backend.CreateSnapshot(ctx, snap, v.Key); return err },
 		"CreateVolume": func() error {
 			_, err := s.Backend.CreateVolume(ctx, backend.CreateVolume{Key: volume, RequiredBytes: base})

@@ -134,6 +134,7 @@ func (b *Backend) CreateVolume(ctx context.Context, req backend.CreateVolume) (b
 	}
 	r := &record{exports: map[string]export{}, volume: backend.Volume{
 		Key: req.Key, SizeBytes: size, WWID: newWWID(), SourceSnapshot: req.SourceSnapshot, SourceVolume: req.SourceVolume,
+		Attributes: maps.Clone(req.Attributes),
 	}}
 	b.volumes[req.Key] = r
 	return r.view(), nil
@@ -162,6 +163,7 @@ func fitting(r *record, req backend.CreateVolume) (backend.Volume, error) {
 	if !sizeFits || !sameKey(v.SourceSnapshot, req.SourceSnapshot) || !sameKey(v.SourceVolume, req.SourceVolume) {
 		return backend.Volume{}, fmt.Errorf("volume %s/%s: %w", v.Pool, v.Name, backend.ErrExists)
 	}
+	r.volume.Attributes = maps.Clone(req.Attributes)
 	return r.view(), nil
 }
 
@@ -235,6 +237,7 @@ func newWWID() string {
 func (r *record) view() backend.Volume {
 	v := r.volume
 	v.Initiators = slices.Sorted(maps.Keys(r.exports))
+	v.Attributes = maps.Clone(v.Attributes)
 	return v
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -130,6 +131,29 @@ func (b *Backend) ExpandVolume(ctx context.Context, key backend.Key, required, l
 	return r.view(), nil
 }
 
+// attributeRule is that of the target's API.
+var attributeRule = regexp.MustCompile(`^[A-Za-z0-9]{1,63}=[A-Za-z0-9._-]{1,63}$`)
+
+// SetAttributes as the contract has it.
+func (b *Backend) SetAttributes(ctx context.Context, key backend.Key, attributes map[string]string) (backend.Volume, error) {
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	defer unlock()
+	r, err := b.find(key)
+	if err != nil {
+		return backend.Volume{}, err
+	}
+	for k, v := range attributes {
+		if !attributeRule.MatchString(k + "=" + v) {
+			return backend.Volume{}, fmt.Errorf("attribute %.64q: %w", k, backend.ErrInvalid)
+		}
+	}
+	r.volume.Attributes = maps.Clone(attributes)
+	return r.view(), nil
+}
+
 // Publish as the contract has it.
 func (b *Backend) Publish(ctx context.Context, req backend.Publish) (backend.Export, error) {
 	unlock, err := b.lock(ctx)
@@ -148,7 +172,7 @@ func (b *Backend) Publish(ctx context.Context, req backend.Publish) (backend.Exp
 		if e.readOnly != req.ReadOnly {
 			return backend.Export{}, fmt.Errorf("published to %s with read-only %v: %w", req.Initiator, e.readOnly, backend.ErrExists)
 		}
-		return backend.Export{LUN: e.lun}, nil
+		return backend.Export{LUN: e.lun, Attributes: r.view().Attributes}, nil
 	}
 	if len(r.exports) > 0 && !req.Shared {
 		return backend.Export{}, fmt.Errorf("published to %s: %w", strings.Join(r.view().Initiators, ", "), backend.ErrInUse)
@@ -158,7 +182,7 @@ func (b *Backend) Publish(ctx context.Context, req backend.Publish) (backend.Exp
 		return backend.Export{}, err
 	}
 	r.exports[req.Initiator] = export{lun: lun, readOnly: req.ReadOnly}
-	return backend.Export{LUN: lun}, nil
+	return backend.Export{LUN: lun, Attributes: r.view().Attributes}, nil
 }
 
 // freeLUN is the least number that this initiator does not use.

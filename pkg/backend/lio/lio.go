@@ -156,7 +156,7 @@ func (b *Backend) Publish(ctx context.Context, req backend.Publish) (backend.Exp
 	if err != nil {
 		return backend.Export{}, fromStatus(ctx, err)
 	}
-	return backend.Export{LUN: int(out.GetLun())}, nil
+	return backend.Export{LUN: int(out.GetLun()), Attributes: out.GetAttributes()}, nil
 }
 
 // Unpublish fences one initiator, or all.

@@ -82,6 +82,7 @@ func key(k keyed) backend.Key { return backend.Key{Pool: k.GetPool(), Name: k.Ge
 func fromVolume(v backend.Volume, err error) (*targetv1.Volume, error) {
 	out := &targetv1.Volume{
 		Key: volumeKey(v.Key), SizeBytes: uint64(v.SizeBytes), Wwid: v.WWID, Initiators: v.Initiators,
+		Attributes: v.Attributes,
 	}
 	if v.SourceSnapshot != nil {
 		out.SourceSnapshot = snapshotKey(*v.SourceSnapshot)
@@ -101,6 +102,7 @@ func fromSnapshot(s backend.Snapshot, err error) (*targetv1.Snapshot, error) {
 func (s *server) CreateVolume(ctx context.Context, in *targetv1.CreateVolumeRequest) (*targetv1.Volume, error) {
 	req := backend.CreateVolume{
 		Key: key(in.GetKey()), RequiredBytes: int64(in.GetRequiredBytes()), LimitBytes: int64(in.GetLimitBytes()),
+		Attributes: in.GetAttributes(),
 	}
 	if in.GetSourceSnapshot() != nil {
 		k := key(in.GetSourceSnapshot())
@@ -133,6 +135,10 @@ func (s *server) ListVolumes(ctx context.Context, in *targetv1.ListVolumesReques
 
 func (s *server) ExpandVolume(ctx context.Context, in *targetv1.ExpandVolumeRequest) (*targetv1.Volume, error) {
 	return fromVolume(s.fake.ExpandVolume(ctx, key(in.GetKey()), int64(in.GetRequiredBytes()), int64(in.GetLimitBytes())))
+}
+
+func (s *server) ModifyVolume(ctx context.Context, in *targetv1.ModifyVolumeRequest) (*targetv1.Volume, error) {
+	return fromVolume(s.fake.SetAttributes(ctx, key(in.GetKey()), in.GetAttributes()))
 }
 
 func (s *server) CreateSnapshot(ctx context.Context, in *targetv1.CreateSnapshotRequest) (*targetv1.Snapshot, error) {
@@ -170,7 +176,7 @@ func (s *server) Publish(ctx context.Context, in *targetv1.PublishRequest) (*tar
 	e, err := s.fake.Publish(ctx, backend.Publish{
 		Key: key(in.GetKey()), Initiator: in.GetInitiator(), ReadOnly: in.GetReadOnly(), Shared: in.GetShared(),
 	})
-	return &targetv1.PublishResponse{Lun: uint32(e.LUN)}, toStatus(err)
+	return &targetv1.PublishResponse{Lun: uint32(e.LUN), Attributes: e.Attributes}, toStatus(err)
 }
 
 func (s *server) Unpublish(ctx context.Context, in *targetv1.UnpublishRequest) (*targetv1.UnpublishResponse, error) {

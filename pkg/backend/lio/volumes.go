@@ -15,6 +15,7 @@ func (b *Backend) CreateVolume(ctx context.Context, req backend.CreateVolume) (b
 		Key:           volumeKey(req.Key),
 		RequiredBytes: uint64(max(req.RequiredBytes, 0)),
 		LimitBytes:    uint64(max(req.LimitBytes, 0)),
+		Attributes:    req.Attributes,
 	}
 	if s := req.SourceSnapshot; s != nil {
 		in.SourceSnapshot = snapshotKey(*s)
@@ -41,6 +42,11 @@ func (b *Backend) ExpandVolume(ctx context.Context, key backend.Key, required, l
 	return volume(ctx)(b.client.ExpandVolume(ctx, &targetv1.ExpandVolumeRequest{
 		Key: volumeKey(key), RequiredBytes: uint64(max(required, 0)), LimitBytes: uint64(max(limit, 0)),
 	}))
+}
+
+// SetAttributes replaces the volume's.
+func (b *Backend) SetAttributes(ctx context.Context, key backend.Key, attributes map[string]string) (backend.Volume, error) {
+	return volume(ctx)(b.client.ModifyVolume(ctx, &targetv1.ModifyVolumeRequest{Key: volumeKey(key), Attributes: attributes}))
 }
 
 // ListVolumes gives one page.
@@ -121,6 +127,7 @@ func toVolume(v *targetv1.Volume) (backend.Volume, error) {
 	bytes, err := size(v.GetSizeBytes())
 	out := backend.Volume{
 		Key: backendKey(v.GetKey()), SizeBytes: bytes, WWID: v.GetWwid(), Initiators: v.GetInitiators(),
+		Attributes: v.GetAttributes(),
 	}
 	if s := v.GetSourceSnapshot(); s != nil {
 		out.SourceSnapshot = &backend.Key{Pool: s.GetPool(), Name: s.GetName()}

@@ -66,6 +66,11 @@ func (Backend) ExpandVolume(context.Context, backend.Key, int64, int64) (backend
 	return backend.Volume{}, unsupported("expanded")
 }
 
+// SetAttributes is refused: the PersistentVolume says all.
+func (Backend) SetAttributes(context.Context, backend.Key, map[string]string) (backend.Volume, error) {
+	return backend.Volume{}, unsupported("modified")
+}
+
 // CreateSnapshot is refused.
 func (Backend) CreateSnapshot(context.Context, backend.Key, backend.Key) (backend.Snapshot, error) {
 	return backend.Snapshot{}, unsupported("snapshotted")

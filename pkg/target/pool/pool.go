@@ -46,6 +46,8 @@ type Volume struct {
 	Serial  string
 	Source  Source
 	Created time.Time
+	// Attributes are kept for the client and mean nothing here: keys of letters and digits, values without commas.
+	Attributes map[string]string
 }
 
 // Snapshot is a snapshot of a pool.
@@ -66,6 +68,8 @@ type Create struct {
 	Source          Source
 	// Serial is the new volume's; one that exists already keeps its own.
 	Serial string
+	// Attributes are the volume's, also of one that exists already.
+	Attributes map[string]string
 }
 
 // Usage is how full a pool is.
@@ -97,6 +101,8 @@ type Driver interface {
 	DeleteVolume(ctx context.Context, name string) error
 	// ExpandVolume grows to at least required and at most limit (0: no limit) bytes; it never shrinks.
 	ExpandVolume(ctx context.Context, name string, required, limit int64) (Volume, error)
+	// SetAttributes replaces the volume's.
+	SetAttributes(ctx context.Context, name string, attributes map[string]string) (Volume, error)
 
 	// CreateSnapshot takes one that lives on when its source is deleted.
 	CreateSnapshot(ctx context.Context, name, source string) (Snapshot, error)

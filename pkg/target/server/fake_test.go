@@ -72,10 +72,11 @@ func (f *fakePool) CreateVolume(_ context.Context, req pool.Create) (pool.Volume
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.made++
-	if v, ok := f.volumes[req.Name]; ok {
-		return v, nil
+	v, ok := f.volumes[req.Name]
+	if !ok {
+		v = pool.Volume{Name: req.Name, Size: max(req.Required, mib), Serial: req.Serial, Source: req.Source, Created: time.Now()}
 	}
-	v := pool.Volume{Name: req.Name, Size: max(req.Required, mib), Serial: req.Serial, Source: req.Source, Created: time.Now()}
+	v.Attributes = maps.Clone(req.Attributes)
 	f.volumes[req.Name] = v
 	return v, nil
 }
@@ -98,6 +99,18 @@ func (f *fakePool) ExpandVolume(_ context.Context, name string, required, _ int6
 		return v, pool.ErrNotFound
 	}
 	v.Size = max(v.Size, required)
+	f.volumes[name] = v
+	return v, nil
+}
+
+func (f *fakePool) SetAttributes(_ context.Context, name string, attributes map[string]string) (pool.Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v, ok := f.volumes[name]
+	if !ok {
+		return v, pool.ErrNotFound
+	}
+	v.Attributes = maps.Clone(attributes)
 	f.volumes[name] = v
 	return v, nil
 }

@@ -37,7 +37,8 @@ func (s *Server) publish(ctx context.Context, req *targetv1.PublishRequest) (*ta
 	if err != nil {
 		return nil, err
 	}
-	if _, err := findVolume(ctx, d, k); err != nil {
+	v, err := findVolume(ctx, d, k)
+	if err != nil {
 		return nil, err
 	}
 	// An unpublish that was cut off by a crash or an error comes first: its LUN must have gone before it is given anew.
@@ -53,7 +54,7 @@ func (s *Server) publish(ctx context.Context, req *targetv1.PublishRequest) (*ta
 	if err := s.serve(ctx, e, false); err != nil {
 		return nil, err
 	}
-	return &targetv1.PublishResponse{Lun: e.LUN}, nil
+	return &targetv1.PublishResponse{Lun: e.LUN, Attributes: v.Attributes}, nil
 }
 
 // reserve decides on an export and records it, before anything is done in the kernel.

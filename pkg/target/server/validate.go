@@ -1,8 +1,10 @@
 package server
 
 import (
+	"maps"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/portbind/portbind/pkg/target/pool"
@@ -17,12 +19,17 @@ const (
 	maxCredential = 255
 	// minSecret is the 96 bits that RFC 7143, section 9.2.1, asks for.
 	minSecret = 12
+	// maxAttributes and the forms bound what becomes tags of an LV.
+	maxAttributes = 16
 )
 
 var (
 	nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 	// iqnForm holds what RFC 3722 leaves of a name: the kernel compares bytes, and uses it as a directory.
 	iqnForm = regexp.MustCompile(`^iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-z0-9.:-]+)?$`)
+
+	attributeKeyForm   = regexp.MustCompile(`^[A-Za-z0-9]{1,63}$`)
+	attributeValueForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,63}$`)
 )
 
 // ValidIQN says whether a name is an iSCSI qualified name in its normal form.
@@ -46,6 +53,21 @@ func checkKey(field string, k key) error {
 		return err
 	}
 	return checkName(field+".name", k.GetName())
+}
+
+func checkAttributes(attributes map[string]string) error {
+	if len(attributes) > maxAttributes {
+		return invalid("attributes", "%d of them, at most %d are possible", len(attributes), maxAttributes)
+	}
+	for _, key := range slices.Sorted(maps.Keys(attributes)) {
+		if !attributeKeyForm.MatchString(key) {
+			return invalid("attributes", "key %.80q is not 1 to 63 letters and digits", key)
+		}
+		if value := attributes[key]; !attributeValueForm.MatchString(value) {
+			return invalid("attributes."+key, "%.80q is not 1 to 63 of [A-Za-z0-9._-]", value)
+		}
+	}
+	return nil
 }
 
 func checkInitiator(name string) error {

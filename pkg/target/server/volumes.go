@@ -28,11 +28,16 @@ func (s *Server) CreateVolume(ctx context.Context, req *targetv1.CreateVolumeReq
 	if err != nil {
 		return nil, err
 	}
+	if err := checkAttributes(req.GetAttributes()); err != nil {
+		return nil, err
+	}
 	d, err := s.driver(req.GetKey().GetPool())
 	if err != nil {
 		return nil, err
 	}
-	create := pool.Create{Name: req.GetKey().GetName(), Required: required, Limit: limit, Source: src}
+	create := pool.Create{
+		Name: req.GetKey().GetName(), Required: required, Limit: limit, Source: src, Attributes: req.GetAttributes(),
+	}
 	return run(ctx, s.jobs, volumeObject(req.GetKey()), req, func(ctx context.Context) (*targetv1.Volume, error) {
 		return s.createVolume(ctx, req.GetKey().GetPool(), d, create)
 	})
@@ -173,6 +178,28 @@ func (s *Server) ExpandVolume(ctx context.Context, req *targetv1.ExpandVolumeReq
 	})
 }
 
+// ModifyVolume implements the Target service.
+func (s *Server) ModifyVolume(ctx context.Context, req *targetv1.ModifyVolumeRequest) (*targetv1.Volume, error) {
+	k := req.GetKey()
+	if err := checkKey("key", k); err != nil {
+		return nil, err
+	}
+	if err := checkAttributes(req.GetAttributes()); err != nil {
+		return nil, err
+	}
+	d, err := s.driver(k.GetPool())
+	if err != nil {
+		return nil, err
+	}
+	return run(ctx, s.jobs, volumeObject(k), req, func(ctx context.Context) (*targetv1.Volume, error) {
+		v, err := d.SetAttributes(ctx, k.GetName(), req.GetAttributes())
+		if err != nil {
+			return nil, err
+		}
+		return s.volume(k.GetPool(), v), nil
+	})
+}
+
 func (s *Server) poolNames() []string { return slices.Sorted(maps.Keys(s.pools)) }
 
 // volume is the API's form of a volume, with who it is published to.
@@ -180,7 +207,7 @@ func (s *Server) volume(poolName string, v pool.Volume) *targetv1.Volume {
 	out := &targetv1.Volume{
 		Key:       &targetv1.VolumeKey{Pool: poolName, Name: v.Name},
 		SizeBytes: unsigned(v.Size), Wwid: lio.WWID(v.Serial),
-		Initiators: s.publishedTo(poolName, v.Name), Created: timestamppb.New(v.Created),
+		Initiators: s.publishedTo(poolName, v.Name), Created: timestamppb.New(v.Created), Attributes: v.Attributes,
 	}
 	switch v.Source.Kind {
 	case pool.FromSnapshot:

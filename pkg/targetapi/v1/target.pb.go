@@ -345,8 +345,11 @@ type Volume struct {
 	SourceSnapshot *SnapshotKey `protobuf:"bytes,4,opt,name=source_snapshot,json=sourceSnapshot,proto3" json:"source_snapshot,omitempty"`
 	SourceVolume   *VolumeKey   `protobuf:"bytes,5,opt,name=source_volume,json=sourceVolume,proto3" json:"source_volume,omitempty"`
 	// IQNs of the initiators that it is published to, sorted.
-	Initiators    []string               `protobuf:"bytes,6,rep,name=initiators,proto3" json:"initiators,omitempty"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
+	Initiators []string               `protobuf:"bytes,6,rep,name=initiators,proto3" json:"initiators,omitempty"`
+	Created    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
+	// What the client wants to be kept with the volume, such as its path policy; it means nothing to this host. At most 16,
+	// keys 1 to 63 letters and digits, values 1 to 63 of [A-Za-z0-9._-]. Volumes made from this one do not have them.
+	Attributes    map[string]string `protobuf:"bytes,8,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +433,13 @@ func (x *Volume) GetCreated() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Volume) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
 type CreateVolumeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   *VolumeKey             `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -439,8 +449,10 @@ type CreateVolumeRequest struct {
 	LimitBytes     uint64       `protobuf:"varint,3,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
 	SourceSnapshot *SnapshotKey `protobuf:"bytes,4,opt,name=source_snapshot,json=sourceSnapshot,proto3" json:"source_snapshot,omitempty"`
 	SourceVolume   *VolumeKey   `protobuf:"bytes,5,opt,name=source_volume,json=sourceVolume,proto3" json:"source_volume,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// A volume that exists already gets them, too.
+	Attributes    map[string]string `protobuf:"bytes,6,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateVolumeRequest) Reset() {
@@ -504,6 +516,13 @@ func (x *CreateVolumeRequest) GetSourceSnapshot() *SnapshotKey {
 func (x *CreateVolumeRequest) GetSourceVolume() *VolumeKey {
 	if x != nil {
 		return x.SourceVolume
+	}
+	return nil
+}
+
+func (x *CreateVolumeRequest) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
 	}
 	return nil
 }
@@ -798,6 +817,59 @@ func (x *ExpandVolumeRequest) GetLimitBytes() uint64 {
 	return 0
 }
 
+type ModifyVolumeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *VolumeKey             `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// All that the volume is to have.
+	Attributes    map[string]string `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModifyVolumeRequest) Reset() {
+	*x = ModifyVolumeRequest{}
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModifyVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModifyVolumeRequest) ProtoMessage() {}
+
+func (x *ModifyVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModifyVolumeRequest.ProtoReflect.Descriptor instead.
+func (*ModifyVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ModifyVolumeRequest) GetKey() *VolumeKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ModifyVolumeRequest) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
 type Snapshot struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Key    *SnapshotKey           `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -811,7 +883,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[13]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +895,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[13]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +908,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{13}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Snapshot) GetKey() *SnapshotKey {
@@ -878,7 +950,7 @@ type CreateSnapshotRequest struct {
 
 func (x *CreateSnapshotRequest) Reset() {
 	*x = CreateSnapshotRequest{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[14]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +962,7 @@ func (x *CreateSnapshotRequest) String() string {
 func (*CreateSnapshotRequest) ProtoMessage() {}
 
 func (x *CreateSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[14]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +975,7 @@ func (x *CreateSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*CreateSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{14}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateSnapshotRequest) GetKey() *SnapshotKey {
@@ -929,7 +1001,7 @@ type DeleteSnapshotRequest struct {
 
 func (x *DeleteSnapshotRequest) Reset() {
 	*x = DeleteSnapshotRequest{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[15]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1013,7 @@ func (x *DeleteSnapshotRequest) String() string {
 func (*DeleteSnapshotRequest) ProtoMessage() {}
 
 func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[15]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1026,7 @@ func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{15}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteSnapshotRequest) GetKey() *SnapshotKey {
@@ -972,7 +1044,7 @@ type DeleteSnapshotResponse struct {
 
 func (x *DeleteSnapshotResponse) Reset() {
 	*x = DeleteSnapshotResponse{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[16]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1056,7 @@ func (x *DeleteSnapshotResponse) String() string {
 func (*DeleteSnapshotResponse) ProtoMessage() {}
 
 func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[16]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1069,7 @@ func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{16}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{17}
 }
 
 type GetSnapshotRequest struct {
@@ -1009,7 +1081,7 @@ type GetSnapshotRequest struct {
 
 func (x *GetSnapshotRequest) Reset() {
 	*x = GetSnapshotRequest{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[17]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1093,7 @@ func (x *GetSnapshotRequest) String() string {
 func (*GetSnapshotRequest) ProtoMessage() {}
 
 func (x *GetSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[17]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1106,7 @@ func (x *GetSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*GetSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{17}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetSnapshotRequest) GetKey() *SnapshotKey {
@@ -1056,7 +1128,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[18]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1140,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[18]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1153,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{18}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListSnapshotsRequest) GetMaxEntries() uint32 {
@@ -1115,7 +1187,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[19]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1199,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[19]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1212,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{19}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -1174,7 +1246,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[20]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1258,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[20]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1271,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{20}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PublishRequest) GetKey() *VolumeKey {
@@ -1251,7 +1323,7 @@ type Chap struct {
 
 func (x *Chap) Reset() {
 	*x = Chap{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[21]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1335,7 @@ func (x *Chap) String() string {
 func (*Chap) ProtoMessage() {}
 
 func (x *Chap) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[21]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1348,7 @@ func (x *Chap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chap.ProtoReflect.Descriptor instead.
 func (*Chap) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{21}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Chap) GetUser() string {
@@ -1308,15 +1380,17 @@ func (x *Chap) GetTargetSecret() string {
 }
 
 type PublishResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lun           uint32                 `protobuf:"varint,1,opt,name=lun,proto3" json:"lun,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lun   uint32                 `protobuf:"varint,1,opt,name=lun,proto3" json:"lun,omitempty"`
+	// Those of the volume.
+	Attributes    map[string]string `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[22]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1402,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[22]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1415,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{22}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PublishResponse) GetLun() uint32 {
@@ -1349,6 +1423,13 @@ func (x *PublishResponse) GetLun() uint32 {
 		return x.Lun
 	}
 	return 0
+}
+
+func (x *PublishResponse) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
 }
 
 type UnpublishRequest struct {
@@ -1362,7 +1443,7 @@ type UnpublishRequest struct {
 
 func (x *UnpublishRequest) Reset() {
 	*x = UnpublishRequest{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[23]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1455,7 @@ func (x *UnpublishRequest) String() string {
 func (*UnpublishRequest) ProtoMessage() {}
 
 func (x *UnpublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[23]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1468,7 @@ func (x *UnpublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpublishRequest.ProtoReflect.Descriptor instead.
 func (*UnpublishRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{23}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UnpublishRequest) GetKey() *VolumeKey {
@@ -1412,7 +1493,7 @@ type UnpublishResponse struct {
 
 func (x *UnpublishResponse) Reset() {
 	*x = UnpublishResponse{}
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[24]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1505,7 @@ func (x *UnpublishResponse) String() string {
 func (*UnpublishResponse) ProtoMessage() {}
 
 func (x *UnpublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[24]
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1518,7 @@ func (x *UnpublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpublishResponse.ProtoReflect.Descriptor instead.
 func (*UnpublishResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{24}
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{25}
 }
 
 var File_pkg_targetapi_v1_target_proto protoreflect.FileDescriptor
@@ -1466,7 +1547,7 @@ const file_pkg_targetapi_v1_target_proto_rawDesc = "" +
 	"\n" +
 	"free_bytes\x18\x03 \x01(\x04R\tfreeBytes\x12#\n" +
 	"\rmetadata_used\x18\x04 \x01(\x01R\fmetadataUsed\x12(\n" +
-	"\x10max_volume_bytes\x18\x05 \x01(\x04R\x0emaxVolumeBytes\"\xd0\x02\n" +
+	"\x10max_volume_bytes\x18\x05 \x01(\x04R\x0emaxVolumeBytes\"\xdb\x03\n" +
 	"\x06Volume\x12/\n" +
 	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\x12\x1d\n" +
 	"\n" +
@@ -1477,14 +1558,26 @@ const file_pkg_targetapi_v1_target_proto_rawDesc = "" +
 	"\n" +
 	"initiators\x18\x06 \x03(\tR\n" +
 	"initiators\x124\n" +
-	"\acreated\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\acreated\"\x9c\x02\n" +
+	"\acreated\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12J\n" +
+	"\n" +
+	"attributes\x18\b \x03(\v2*.portbind.target.v1.Volume.AttributesEntryR\n" +
+	"attributes\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x03\n" +
 	"\x13CreateVolumeRequest\x12/\n" +
 	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\x12%\n" +
 	"\x0erequired_bytes\x18\x02 \x01(\x04R\rrequiredBytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\x03 \x01(\x04R\n" +
 	"limitBytes\x12H\n" +
 	"\x0fsource_snapshot\x18\x04 \x01(\v2\x1f.portbind.target.v1.SnapshotKeyR\x0esourceSnapshot\x12B\n" +
-	"\rsource_volume\x18\x05 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\fsourceVolume\"F\n" +
+	"\rsource_volume\x18\x05 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\fsourceVolume\x12W\n" +
+	"\n" +
+	"attributes\x18\x06 \x03(\v27.portbind.target.v1.CreateVolumeRequest.AttributesEntryR\n" +
+	"attributes\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"F\n" +
 	"\x13DeleteVolumeRequest\x12/\n" +
 	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\"\x16\n" +
 	"\x14DeleteVolumeResponse\"C\n" +
@@ -1502,7 +1595,15 @@ const file_pkg_targetapi_v1_target_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\x12%\n" +
 	"\x0erequired_bytes\x18\x02 \x01(\x04R\rrequiredBytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\x03 \x01(\x04R\n" +
-	"limitBytes\"\xc9\x01\n" +
+	"limitBytes\"\xde\x01\n" +
+	"\x13ModifyVolumeRequest\x12/\n" +
+	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\x12W\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\v27.portbind.target.v1.ModifyVolumeRequest.AttributesEntryR\n" +
+	"attributes\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc9\x01\n" +
 	"\bSnapshot\x121\n" +
 	"\x03key\x18\x01 \x01(\v2\x1f.portbind.target.v1.SnapshotKeyR\x03key\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x06source\x12\x1d\n" +
@@ -1537,20 +1638,27 @@ const file_pkg_targetapi_v1_target_proto_rawDesc = "" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x1f\n" +
 	"\vtarget_user\x18\x03 \x01(\tR\n" +
 	"targetUser\x12#\n" +
-	"\rtarget_secret\x18\x04 \x01(\tR\ftargetSecret\"#\n" +
+	"\rtarget_secret\x18\x04 \x01(\tR\ftargetSecret\"\xb7\x01\n" +
 	"\x0fPublishResponse\x12\x10\n" +
-	"\x03lun\x18\x01 \x01(\rR\x03lun\"a\n" +
+	"\x03lun\x18\x01 \x01(\rR\x03lun\x12S\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\v23.portbind.target.v1.PublishResponse.AttributesEntryR\n" +
+	"attributes\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"a\n" +
 	"\x10UnpublishRequest\x12/\n" +
 	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\x12\x1c\n" +
 	"\tinitiator\x18\x02 \x01(\tR\tinitiator\"\x13\n" +
-	"\x11UnpublishResponse2\xc5\b\n" +
+	"\x11UnpublishResponse2\x9a\t\n" +
 	"\x06Target\x12R\n" +
 	"\aGetInfo\x12\".portbind.target.v1.GetInfoRequest\x1a#.portbind.target.v1.GetInfoResponse\x12S\n" +
 	"\fCreateVolume\x12'.portbind.target.v1.CreateVolumeRequest\x1a\x1a.portbind.target.v1.Volume\x12a\n" +
 	"\fDeleteVolume\x12'.portbind.target.v1.DeleteVolumeRequest\x1a(.portbind.target.v1.DeleteVolumeResponse\x12M\n" +
 	"\tGetVolume\x12$.portbind.target.v1.GetVolumeRequest\x1a\x1a.portbind.target.v1.Volume\x12^\n" +
 	"\vListVolumes\x12&.portbind.target.v1.ListVolumesRequest\x1a'.portbind.target.v1.ListVolumesResponse\x12S\n" +
-	"\fExpandVolume\x12'.portbind.target.v1.ExpandVolumeRequest\x1a\x1a.portbind.target.v1.Volume\x12Y\n" +
+	"\fExpandVolume\x12'.portbind.target.v1.ExpandVolumeRequest\x1a\x1a.portbind.target.v1.Volume\x12S\n" +
+	"\fModifyVolume\x12'.portbind.target.v1.ModifyVolumeRequest\x1a\x1a.portbind.target.v1.Volume\x12Y\n" +
 	"\x0eCreateSnapshot\x12).portbind.target.v1.CreateSnapshotRequest\x1a\x1c.portbind.target.v1.Snapshot\x12g\n" +
 	"\x0eDeleteSnapshot\x12).portbind.target.v1.DeleteSnapshotRequest\x1a*.portbind.target.v1.DeleteSnapshotResponse\x12S\n" +
 	"\vGetSnapshot\x12&.portbind.target.v1.GetSnapshotRequest\x1a\x1c.portbind.target.v1.Snapshot\x12d\n" +
@@ -1570,7 +1678,7 @@ func file_pkg_targetapi_v1_target_proto_rawDescGZIP() []byte {
 	return file_pkg_targetapi_v1_target_proto_rawDescData
 }
 
-var file_pkg_targetapi_v1_target_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_pkg_targetapi_v1_target_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_pkg_targetapi_v1_target_proto_goTypes = []any{
 	(*VolumeKey)(nil),              // 0: portbind.target.v1.VolumeKey
 	(*SnapshotKey)(nil),            // 1: portbind.target.v1.SnapshotKey
@@ -1585,74 +1693,86 @@ var file_pkg_targetapi_v1_target_proto_goTypes = []any{
 	(*ListVolumesRequest)(nil),     // 10: portbind.target.v1.ListVolumesRequest
 	(*ListVolumesResponse)(nil),    // 11: portbind.target.v1.ListVolumesResponse
 	(*ExpandVolumeRequest)(nil),    // 12: portbind.target.v1.ExpandVolumeRequest
-	(*Snapshot)(nil),               // 13: portbind.target.v1.Snapshot
-	(*CreateSnapshotRequest)(nil),  // 14: portbind.target.v1.CreateSnapshotRequest
-	(*DeleteSnapshotRequest)(nil),  // 15: portbind.target.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil), // 16: portbind.target.v1.DeleteSnapshotResponse
-	(*GetSnapshotRequest)(nil),     // 17: portbind.target.v1.GetSnapshotRequest
-	(*ListSnapshotsRequest)(nil),   // 18: portbind.target.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 19: portbind.target.v1.ListSnapshotsResponse
-	(*PublishRequest)(nil),         // 20: portbind.target.v1.PublishRequest
-	(*Chap)(nil),                   // 21: portbind.target.v1.Chap
-	(*PublishResponse)(nil),        // 22: portbind.target.v1.PublishResponse
-	(*UnpublishRequest)(nil),       // 23: portbind.target.v1.UnpublishRequest
-	(*UnpublishResponse)(nil),      // 24: portbind.target.v1.UnpublishResponse
-	(*timestamppb.Timestamp)(nil),  // 25: google.protobuf.Timestamp
+	(*ModifyVolumeRequest)(nil),    // 13: portbind.target.v1.ModifyVolumeRequest
+	(*Snapshot)(nil),               // 14: portbind.target.v1.Snapshot
+	(*CreateSnapshotRequest)(nil),  // 15: portbind.target.v1.CreateSnapshotRequest
+	(*DeleteSnapshotRequest)(nil),  // 16: portbind.target.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil), // 17: portbind.target.v1.DeleteSnapshotResponse
+	(*GetSnapshotRequest)(nil),     // 18: portbind.target.v1.GetSnapshotRequest
+	(*ListSnapshotsRequest)(nil),   // 19: portbind.target.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),  // 20: portbind.target.v1.ListSnapshotsResponse
+	(*PublishRequest)(nil),         // 21: portbind.target.v1.PublishRequest
+	(*Chap)(nil),                   // 22: portbind.target.v1.Chap
+	(*PublishResponse)(nil),        // 23: portbind.target.v1.PublishResponse
+	(*UnpublishRequest)(nil),       // 24: portbind.target.v1.UnpublishRequest
+	(*UnpublishResponse)(nil),      // 25: portbind.target.v1.UnpublishResponse
+	nil,                            // 26: portbind.target.v1.Volume.AttributesEntry
+	nil,                            // 27: portbind.target.v1.CreateVolumeRequest.AttributesEntry
+	nil,                            // 28: portbind.target.v1.ModifyVolumeRequest.AttributesEntry
+	nil,                            // 29: portbind.target.v1.PublishResponse.AttributesEntry
+	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
 }
 var file_pkg_targetapi_v1_target_proto_depIdxs = []int32{
 	4,  // 0: portbind.target.v1.GetInfoResponse.pools:type_name -> portbind.target.v1.Pool
 	0,  // 1: portbind.target.v1.Volume.key:type_name -> portbind.target.v1.VolumeKey
 	1,  // 2: portbind.target.v1.Volume.source_snapshot:type_name -> portbind.target.v1.SnapshotKey
 	0,  // 3: portbind.target.v1.Volume.source_volume:type_name -> portbind.target.v1.VolumeKey
-	25, // 4: portbind.target.v1.Volume.created:type_name -> google.protobuf.Timestamp
-	0,  // 5: portbind.target.v1.CreateVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	1,  // 6: portbind.target.v1.CreateVolumeRequest.source_snapshot:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 7: portbind.target.v1.CreateVolumeRequest.source_volume:type_name -> portbind.target.v1.VolumeKey
-	0,  // 8: portbind.target.v1.DeleteVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	0,  // 9: portbind.target.v1.GetVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	5,  // 10: portbind.target.v1.ListVolumesResponse.volumes:type_name -> portbind.target.v1.Volume
-	0,  // 11: portbind.target.v1.ExpandVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	1,  // 12: portbind.target.v1.Snapshot.key:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 13: portbind.target.v1.Snapshot.source:type_name -> portbind.target.v1.VolumeKey
-	25, // 14: portbind.target.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
-	1,  // 15: portbind.target.v1.CreateSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 16: portbind.target.v1.CreateSnapshotRequest.source:type_name -> portbind.target.v1.VolumeKey
-	1,  // 17: portbind.target.v1.DeleteSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
-	1,  // 18: portbind.target.v1.GetSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 19: portbind.target.v1.ListSnapshotsRequest.source:type_name -> portbind.target.v1.VolumeKey
-	13, // 20: portbind.target.v1.ListSnapshotsResponse.snapshots:type_name -> portbind.target.v1.Snapshot
-	0,  // 21: portbind.target.v1.PublishRequest.key:type_name -> portbind.target.v1.VolumeKey
-	21, // 22: portbind.target.v1.PublishRequest.chap:type_name -> portbind.target.v1.Chap
-	0,  // 23: portbind.target.v1.UnpublishRequest.key:type_name -> portbind.target.v1.VolumeKey
-	2,  // 24: portbind.target.v1.Target.GetInfo:input_type -> portbind.target.v1.GetInfoRequest
-	6,  // 25: portbind.target.v1.Target.CreateVolume:input_type -> portbind.target.v1.CreateVolumeRequest
-	7,  // 26: portbind.target.v1.Target.DeleteVolume:input_type -> portbind.target.v1.DeleteVolumeRequest
-	9,  // 27: portbind.target.v1.Target.GetVolume:input_type -> portbind.target.v1.GetVolumeRequest
-	10, // 28: portbind.target.v1.Target.ListVolumes:input_type -> portbind.target.v1.ListVolumesRequest
-	12, // 29: portbind.target.v1.Target.ExpandVolume:input_type -> portbind.target.v1.ExpandVolumeRequest
-	14, // 30: portbind.target.v1.Target.CreateSnapshot:input_type -> portbind.target.v1.CreateSnapshotRequest
-	15, // 31: portbind.target.v1.Target.DeleteSnapshot:input_type -> portbind.target.v1.DeleteSnapshotRequest
-	17, // 32: portbind.target.v1.Target.GetSnapshot:input_type -> portbind.target.v1.GetSnapshotRequest
-	18, // 33: portbind.target.v1.Target.ListSnapshots:input_type -> portbind.target.v1.ListSnapshotsRequest
-	20, // 34: portbind.target.v1.Target.Publish:input_type -> portbind.target.v1.PublishRequest
-	23, // 35: portbind.target.v1.Target.Unpublish:input_type -> portbind.target.v1.UnpublishRequest
-	3,  // 36: portbind.target.v1.Target.GetInfo:output_type -> portbind.target.v1.GetInfoResponse
-	5,  // 37: portbind.target.v1.Target.CreateVolume:output_type -> portbind.target.v1.Volume
-	8,  // 38: portbind.target.v1.Target.DeleteVolume:output_type -> portbind.target.v1.DeleteVolumeResponse
-	5,  // 39: portbind.target.v1.Target.GetVolume:output_type -> portbind.target.v1.Volume
-	11, // 40: portbind.target.v1.Target.ListVolumes:output_type -> portbind.target.v1.ListVolumesResponse
-	5,  // 41: portbind.target.v1.Target.ExpandVolume:output_type -> portbind.target.v1.Volume
-	13, // 42: portbind.target.v1.Target.CreateSnapshot:output_type -> portbind.target.v1.Snapshot
-	16, // 43: portbind.target.v1.Target.DeleteSnapshot:output_type -> portbind.target.v1.DeleteSnapshotResponse
-	13, // 44: portbind.target.v1.Target.GetSnapshot:output_type -> portbind.target.v1.Snapshot
-	19, // 45: portbind.target.v1.Target.ListSnapshots:output_type -> portbind.target.v1.ListSnapshotsResponse
-	22, // 46: portbind.target.v1.Target.Publish:output_type -> portbind.target.v1.PublishResponse
-	24, // 47: portbind.target.v1.Target.Unpublish:output_type -> portbind.target.v1.UnpublishResponse
-	36, // [36:48] is the sub-list for method output_type
-	24, // [24:36] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	30, // 4: portbind.target.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	26, // 5: portbind.target.v1.Volume.attributes:type_name -> portbind.target.v1.Volume.AttributesEntry
+	0,  // 6: portbind.target.v1.CreateVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	1,  // 7: portbind.target.v1.CreateVolumeRequest.source_snapshot:type_name -> portbind.target.v1.SnapshotKey
+	0,  // 8: portbind.target.v1.CreateVolumeRequest.source_volume:type_name -> portbind.target.v1.VolumeKey
+	27, // 9: portbind.target.v1.CreateVolumeRequest.attributes:type_name -> portbind.target.v1.CreateVolumeRequest.AttributesEntry
+	0,  // 10: portbind.target.v1.DeleteVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	0,  // 11: portbind.target.v1.GetVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	5,  // 12: portbind.target.v1.ListVolumesResponse.volumes:type_name -> portbind.target.v1.Volume
+	0,  // 13: portbind.target.v1.ExpandVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	0,  // 14: portbind.target.v1.ModifyVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	28, // 15: portbind.target.v1.ModifyVolumeRequest.attributes:type_name -> portbind.target.v1.ModifyVolumeRequest.AttributesEntry
+	1,  // 16: portbind.target.v1.Snapshot.key:type_name -> portbind.target.v1.SnapshotKey
+	0,  // 17: portbind.target.v1.Snapshot.source:type_name -> portbind.target.v1.VolumeKey
+	30, // 18: portbind.target.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	1,  // 19: portbind.target.v1.CreateSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
+	0,  // 20: portbind.target.v1.CreateSnapshotRequest.source:type_name -> portbind.target.v1.VolumeKey
+	1,  // 21: portbind.target.v1.DeleteSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
+	1,  // 22: portbind.target.v1.GetSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
+	0,  // 23: portbind.target.v1.ListSnapshotsRequest.source:type_name -> portbind.target.v1.VolumeKey
+	14, // 24: portbind.target.v1.ListSnapshotsResponse.snapshots:type_name -> portbind.target.v1.Snapshot
+	0,  // 25: portbind.target.v1.PublishRequest.key:type_name -> portbind.target.v1.VolumeKey
+	22, // 26: portbind.target.v1.PublishRequest.chap:type_name -> portbind.target.v1.Chap
+	29, // 27: portbind.target.v1.PublishResponse.attributes:type_name -> portbind.target.v1.PublishResponse.AttributesEntry
+	0,  // 28: portbind.target.v1.UnpublishRequest.key:type_name -> portbind.target.v1.VolumeKey
+	2,  // 29: portbind.target.v1.Target.GetInfo:input_type -> portbind.target.v1.GetInfoRequest
+	6,  // 30: portbind.target.v1.Target.CreateVolume:input_type -> portbind.target.v1.CreateVolumeRequest
+	7,  // 31: portbind.target.v1.Target.DeleteVolume:input_type -> portbind.target.v1.DeleteVolumeRequest
+	9,  // 32: portbind.target.v1.Target.GetVolume:input_type -> portbind.target.v1.GetVolumeRequest
+	10, // 33: portbind.target.v1.Target.ListVolumes:input_type -> portbind.target.v1.ListVolumesRequest
+	12, // 34: portbind.target.v1.Target.ExpandVolume:input_type -> portbind.target.v1.ExpandVolumeRequest
+	13, // 35: portbind.target.v1.Target.ModifyVolume:input_type -> portbind.target.v1.ModifyVolumeRequest
+	15, // 36: portbind.target.v1.Target.CreateSnapshot:input_type -> portbind.target.v1.CreateSnapshotRequest
+	16, // 37: portbind.target.v1.Target.DeleteSnapshot:input_type -> portbind.target.v1.DeleteSnapshotRequest
+	18, // 38: portbind.target.v1.Target.GetSnapshot:input_type -> portbind.target.v1.GetSnapshotRequest
+	19, // 39: portbind.target.v1.Target.ListSnapshots:input_type -> portbind.target.v1.ListSnapshotsRequest
+	21, // 40: portbind.target.v1.Target.Publish:input_type -> portbind.target.v1.PublishRequest
+	24, // 41: portbind.target.v1.Target.Unpublish:input_type -> portbind.target.v1.UnpublishRequest
+	3,  // 42: portbind.target.v1.Target.GetInfo:output_type -> portbind.target.v1.GetInfoResponse
+	5,  // 43: portbind.target.v1.Target.CreateVolume:output_type -> portbind.target.v1.Volume
+	8,  // 44: portbind.target.v1.Target.DeleteVolume:output_type -> portbind.target.v1.DeleteVolumeResponse
+	5,  // 45: portbind.target.v1.Target.GetVolume:output_type -> portbind.target.v1.Volume
+	11, // 46: portbind.target.v1.Target.ListVolumes:output_type -> portbind.target.v1.ListVolumesResponse
+	5,  // 47: portbind.target.v1.Target.ExpandVolume:output_type -> portbind.target.v1.Volume
+	5,  // 48: portbind.target.v1.Target.ModifyVolume:output_type -> portbind.target.v1.Volume
+	14, // 49: portbind.target.v1.Target.CreateSnapshot:output_type -> portbind.target.v1.Snapshot
+	17, // 50: portbind.target.v1.Target.DeleteSnapshot:output_type -> portbind.target.v1.DeleteSnapshotResponse
+	14, // 51: portbind.target.v1.Target.GetSnapshot:output_type -> portbind.target.v1.Snapshot
+	20, // 52: portbind.target.v1.Target.ListSnapshots:output_type -> portbind.target.v1.ListSnapshotsResponse
+	23, // 53: portbind.target.v1.Target.Publish:output_type -> portbind.target.v1.PublishResponse
+	25, // 54: portbind.target.v1.Target.Unpublish:output_type -> portbind.target.v1.UnpublishResponse
+	42, // [42:55] is the sub-list for method output_type
+	29, // [29:42] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_pkg_targetapi_v1_target_proto_init() }
@@ -1666,7 +1786,7 @@ func file_pkg_targetapi_v1_target_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_targetapi_v1_target_proto_rawDesc), len(file_pkg_targetapi_v1_target_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	Target_GetVolume_FullMethodName      = "/portbind.target.v1.Target/GetVolume"
 	Target_ListVolumes_FullMethodName    = "/portbind.target.v1.Target/ListVolumes"
 	Target_ExpandVolume_FullMethodName   = "/portbind.target.v1.Target/ExpandVolume"
+	Target_ModifyVolume_FullMethodName   = "/portbind.target.v1.Target/ModifyVolume"
 	Target_CreateSnapshot_FullMethodName = "/portbind.target.v1.Target/CreateSnapshot"
 	Target_DeleteSnapshot_FullMethodName = "/portbind.target.v1.Target/DeleteSnapshot"
 	Target_GetSnapshot_FullMethodName    = "/portbind.target.v1.Target/GetSnapshot"
@@ -55,6 +56,8 @@ type TargetClient interface {
 	ListVolumes(ctx context.Context, in *ListVolumesRequest, opts ...grpc.CallOption) (*ListVolumesResponse, error)
 	// Grows, online too. Never shrinks: a size at or below the present one changes nothing.
 	ExpandVolume(ctx context.Context, in *ExpandVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
+	// Replaces the volume's attributes.
+	ModifyVolume(ctx context.Context, in *ModifyVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
 	CreateSnapshot(ctx context.Context, in *CreateSnapshotRequest, opts ...grpc.CallOption) (*Snapshot, error)
 	DeleteSnapshot(ctx context.Context, in *DeleteSnapshotRequest, opts ...grpc.CallOption) (*DeleteSnapshotResponse, error)
 	GetSnapshot(ctx context.Context, in *GetSnapshotRequest, opts ...grpc.CallOption) (*Snapshot, error)
@@ -129,6 +132,16 @@ func (c *targetClient) ExpandVolume(ctx context.Context, in *ExpandVolumeRequest
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Volume)
 	err := c.cc.Invoke(ctx, Target_ExpandVolume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *targetClient) ModifyVolume(ctx context.Context, in *ModifyVolumeRequest, opts ...grpc.CallOption) (*Volume, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Volume)
+	err := c.cc.Invoke(ctx, Target_ModifyVolume_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +227,8 @@ type TargetServer interface {
 	ListVolumes(context.Context, *ListVolumesRequest) (*ListVolumesResponse, error)
 	// Grows, online too. Never shrinks: a size at or below the present one changes nothing.
 	ExpandVolume(context.Context, *ExpandVolumeRequest) (*Volume, error)
+	// Replaces the volume's attributes.
+	ModifyVolume(context.Context, *ModifyVolumeRequest) (*Volume, error)
 	CreateSnapshot(context.Context, *CreateSnapshotRequest) (*Snapshot, error)
 	DeleteSnapshot(context.Context, *DeleteSnapshotRequest) (*DeleteSnapshotResponse, error)
 	GetSnapshot(context.Context, *GetSnapshotRequest) (*Snapshot, error)
@@ -251,6 +266,9 @@ func (UnimplementedTargetServer) ListVolumes(context.Context, *ListVolumesReques
 }
 func (UnimplementedTargetServer) ExpandVolume(context.Context, *ExpandVolumeRequest) (*Volume, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExpandVolume not implemented")
+}
+func (UnimplementedTargetServer) ModifyVolume(context.Context, *ModifyVolumeRequest) (*Volume, error) {
+	return nil, status.Error(codes.Unimplemented, "method ModifyVolume not implemented")
 }
 func (UnimplementedTargetServer) CreateSnapshot(context.Context, *CreateSnapshotRequest) (*Snapshot, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateSnapshot not implemented")
@@ -399,6 +417,24 @@ func _Target_ExpandVolume_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Target_ModifyVolume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ModifyVolumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TargetServer).ModifyVolume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Target_ModifyVolume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TargetServer).ModifyVolume(ctx, req.(*ModifyVolumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Target_CreateSnapshot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateSnapshotRequest)
 	if err := dec(in); err != nil {
@@ -537,6 +573,10 @@ var Target_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExpandVolume",
 			Handler:    _Target_ExpandVolume_Handler,
+		},
+		{
+			MethodName: "ModifyVolume",
+			Handler:    _Target_ModifyVolume_Handler,
 		},
 		{
 			MethodName: "CreateSnapshot",

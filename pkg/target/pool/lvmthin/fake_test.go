@@ -111,9 +111,15 @@ func (f *fakeLVM) create(args []string) error {
 }
 
 func (f *fakeLVM) change(args []string) error {
-	if tag := value(args, "--deltag"); tag != "" {
-		v := f.lv(args)
-		v.tags = slices.DeleteFunc(v.tags, func(t string) bool { return t == tag })
+	for i, a := range args {
+		switch a {
+		case "--deltag":
+			v := f.lv(args)
+			v.tags = slices.DeleteFunc(v.tags, func(t string) bool { return t == args[i+1] })
+		case "--addtag":
+			v := f.lv(args)
+			v.tags = append(v.tags, args[i+1])
+		}
 	}
 	if slices.Contains(args, "--refresh") {
 		f.suspend[lvName(args)] = false

@@ -2,6 +2,8 @@ package lvmthin
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,14 +12,16 @@ import (
 
 // LVs carry the tag ours and nothing without it is ever touched; the other tags say what the LV is.
 const (
-	ours         = "portbind"
-	tagPool      = "portbind.pool="
-	tagKind      = "portbind.kind="
-	tagName      = "portbind.name="
-	tagSerial    = "portbind.serial="
-	tagSource    = "portbind.source="
-	tagCreated   = "portbind.created="
-	tagGrow      = "portbind.grow="
+	ours       = "portbind"
+	tagPool    = "portbind.pool="
+	tagKind    = "portbind.kind="
+	tagName    = "portbind.name="
+	tagSerial  = "portbind.serial="
+	tagSource  = "portbind.source="
+	tagCreated = "portbind.created="
+	tagGrow    = "portbind.grow="
+	// tagAttribute is followed by KEY=VALUE.
+	tagAttribute = "portbind.attribute."
 	volumePrefix = "pbv_"
 	snapPrefix   = "pbs_"
 	// maxDMName is DM_NAME_LEN of the kernel less its NUL.
@@ -45,6 +49,8 @@ type lv struct {
 	created time.Time
 	// grow marks a clone that is not finished: it still has to grow to so many bytes.
 	grow int64
+	// attributes are the client's.
+	attributes map[string]string
 }
 
 func volumeLV(name string) string   { return volumePrefix + name }
@@ -78,6 +84,14 @@ func (l lv) tags() []string {
 	if l.grow > 0 {
 		t = append(t, growTag(l.grow))
 	}
+	return append(t, attributeTags(l.attributes)...)
+}
+
+func attributeTags(attributes map[string]string) []string {
+	var t []string
+	for _, key := range slices.Sorted(maps.Keys(attributes)) {
+		t = append(t, tagAttribute+key+"="+attributes[key])
+	}
 	return t
 }
 
@@ -85,7 +99,9 @@ func growTag(size int64) string { return fmt.Sprintf("%s%d", tagGrow, size) }
 
 // volume is what the world sees of it.
 func (l lv) volume() pool.Volume {
-	return pool.Volume{Name: l.name, Size: l.size, Serial: l.serial, Source: l.source, Created: l.created}
+	return pool.Volume{
+		Name: l.name, Size: l.size, Serial: l.serial, Source: l.source, Created: l.created, Attributes: maps.Clone(l.attributes),
+	}
 }
 
 func (l lv) snapshot() pool.Snapshot {

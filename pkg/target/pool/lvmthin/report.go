@@ -82,6 +82,13 @@ func parseLV(row map[string]string) (lv, bool) {
 // readTag takes one tag in; tags that are not ours are somebody's own business.
 func (l *lv) readTag(tag string) error {
 	key, value, _ := strings.Cut(tag, "=")
+	if name, ok := strings.CutPrefix(key, tagAttribute); ok {
+		if l.attributes == nil {
+			l.attributes = map[string]string{}
+		}
+		l.attributes[name] = value
+		return nil
+	}
 	var err error
 	switch key + "=" {
 	case tagPool:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/portbind/portbind/pkg/target/pool"
 )
@@ -48,7 +49,7 @@ func (p *Pool) existing(ctx context.Context, v lv, req pool.Create) (lv, error) 
 	if !fits(v.size, req.Required, req.Limit) {
 		return lv{}, fmt.Errorf("%w: it has %d bytes", pool.ErrExists, v.size)
 	}
-	return v, nil
+	return p.attribute(ctx, v, req.Attributes)
 }
 
 func describe(s pool.Source) string {
@@ -79,7 +80,7 @@ func (p *Pool) newVolume(ctx context.Context, l listing, req pool.Create) (lv, e
 	}
 	v := lv{
 		lv: volumeLV(req.Name), kind: volumeKind, pool: p.cfg.Name, name: req.Name, size: size,
-		serial: req.Serial, source: req.Source, created: p.now(),
+		serial: req.Serial, source: req.Source, created: p.now(), attributes: maps.Clone(req.Attributes),
 	}
 	if origin.lv == "" {
 		err := p.group.lvm.createThin(ctx, v, p.cfg.ThinPool, size)
