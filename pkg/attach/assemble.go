@@ -88,7 +88,9 @@ func (a *Attacher) mapAbove(disks []sysfs.Disk) (sysfs.Map, bool) {
 }
 
 // assemble gives the map of id with all the disks in it: the one that is there, be it multipathd's, or a fresh one.
-func (a *Attacher) assemble(ctx context.Context, id string, disks []sysfs.Disk) (info multipath.Info, fresh bool, err error) {
+func (a *Attacher) assemble(
+	ctx context.Context, id string, s shape, disks []sysfs.Disk,
+) (info multipath.Info, fresh bool, err error) {
 	uuid := multipath.UUID(id)
 	for {
 		info, err = a.dm.Settle(ctx, uuid)
@@ -98,7 +100,7 @@ func (a *Attacher) assemble(ctx context.Context, id string, disks []sysfs.Disk) 
 		if !errors.Is(err, multipath.ErrNotFound) {
 			return info, false, err
 		}
-		info, err = a.create(id, disks) //nolint:contextcheck // the adoption goes on when the call has returned
+		info, err = a.create(id, s, disks) //nolint:contextcheck // the adoption goes on when the call has returned
 		if !errors.Is(err, multipath.ErrExists) {
 			return info, true, err
 		}
@@ -110,10 +112,10 @@ func (a *Attacher) assemble(ctx context.Context, id string, disks []sysfs.Disk) 
 }
 
 // create makes the map and has multipathd adopt it.
-func (a *Attacher) create(id string, disks []sysfs.Disk) (multipath.Info, error) {
+func (a *Attacher) create(id string, s shape, disks []sysfs.Disk) (multipath.Info, error) {
 	t := multipath.Table{
 		Sectors: uint64(disks[0].SizeBytes) / 512, //nolint:gosec // a size is positive
-		Queue:   a.cfg.Policy.Queues(), Groups: a.groups(disks),
+		Queue:   s.queue, Selector: s.rules.Selector, Groups: a.groupsOf(s, disks),
 		// A write-protected LUN: the kernel refuses to open its disks for writing.
 		ReadOnly: slices.ContainsFunc(disks, func(d sysfs.Disk) bool { return d.ReadOnly }),
 	}

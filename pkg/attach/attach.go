@@ -115,7 +115,11 @@ func (a *Attacher) build(ctx context.Context, spec Spec, paths []path, failed []
 			return Device{}, err
 		}
 	}
-	info, fresh, err := a.assemble(ctx, id, disks)
+	s, err := a.govern(ctx, id, spec)
+	if err != nil {
+		return Device{}, err
+	}
+	info, fresh, err := a.assemble(ctx, id, s, disks)
 	if err != nil {
 		return Device{}, err
 	}

@@ -71,6 +71,12 @@ type Attacher struct {
 	setup    locks // one, for prepared
 	prepared bool
 
+	rules       multipath.RuleFiles
+	configuring locks      // one, for multipathd's reading
+	ruling      sync.Mutex // over the files of rules, ruled and loaded
+	ruled       int        // how many changes of rules there were
+	loaded      int        // how many of them multipathd has read
+
 	mu       sync.Mutex
 	adopting map[string]*adoption  // by dm uuid
 	leaving  map[string]*departure // by dm uuid
@@ -102,7 +108,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 		adopting: map[string]*adoption{}, leaving: map[string]*departure{},
 		written:  map[iscsi.NodeID]iscsi.Node{},
 		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, adopters: make(chan struct{}, adoptWidth),
-		drained: make(chan struct{}),
+		drained: make(chan struct{}), rules: multipath.RuleFiles{ConfigFile: cfg.ConfigFile},
 	}
 	a.life, a.end = context.WithCancel(ctx)
 	if a.udev, err = newUdevd(); err != nil {
@@ -192,6 +198,9 @@ func (a *Attacher) prepare(ctx context.Context) error {
 		changed, err = a.cfg.Policy.WriteConfig(a.cfg.ConfigFile)
 		return err
 	})
+	if err == nil {
+		err = a.sweepRules()
+	}
 	if err == nil && changed {
 		err = a.mpd.Reconfigure(ctx)
 	}

@@ -94,6 +94,7 @@ func (a *Attacher) takeDown(ctx context.Context, id, wwid string) (gone bool, er
 	times.log(ctx, 2, "Detach", "map", id, "disks", len(disks))
 	_, err = a.dm.Find(multipath.UUID(id))
 	if errors.Is(err, multipath.ErrNotFound) {
+		a.dropRules(ctx, id)
 		return true, nil
 	}
 	return false, err

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -183,7 +184,7 @@ func (a *Attacher) joinLate(ctx context.Context, g *gathering, n int) {
 			n--
 			err := o.err
 			if err == nil {
-				err = a.join(ctx, o.path.disk)
+				err = errors.Join(a.join(ctx, o.path.disk), a.keepGoverned(ctx, g.spec))
 			}
 			if err != nil {
 				klog.FromContext(ctx).V(2).Info("A path did not join", "pair", (&PairError{Pair: g.pairs[o.pair], Err: err}).Error())

@@ -27,6 +27,17 @@ type Spec struct {
 	Initiator string
 	// CHAP is nil when the target does not ask for it. Secret.
 	CHAP *CHAP
+	// Policy is how I/O uses the paths. It needs a WWID of which multipathd's name follows; without one it is left alone.
+	Policy Policy
+}
+
+// Policy says how I/O uses the paths of a volume; empty fields are as multipath.Policy has it.
+type Policy struct {
+	// PathSelector, PathGroupingPolicy and NoPathRetry are as in multipath.Rules.
+	PathSelector, PathGroupingPolicy string
+	// PreferredInterface carries the I/O while one of its paths works.
+	PreferredInterface string
+	NoPathRetry        string
 }
 
 // CHAP holds what initiator and target prove to each other. Secrets: never logged, never in an error.

@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -32,7 +33,13 @@ func (c *Controller) ControllerPublishVolume(
 	if err != nil {
 		return nil, err
 	}
-	return &csi.ControllerPublishVolumeResponse{PublishContext: volume.PublishContext{LUN: export.LUN}.Map()}, nil
+	policy, err := volume.ParseAttributes(export.Attributes)
+	if err != nil {
+		return nil, fmt.Errorf("volume %s: %w", id, err)
+	}
+	return &csi.ControllerPublishVolumeResponse{
+		PublishContext: volume.PublishContext{LUN: export.LUN, Policy: policy}.Map(),
+	}, nil
 }
 
 // publisher is the backend of a volume; that of a static one knows the LUN from the volume attributes.
@@ -137,8 +144,8 @@ func checkUse(id volume.ID, req *csi.ValidateVolumeCapabilitiesRequest) error {
 			return err
 		}
 	}
-	for k := range req.GetMutableParameters() {
-		return volume.NewFieldError("mutable_parameters", k, "no keys")
+	if _, err := volume.ParseMutableParameters(params.Policy, req.GetMutableParameters()); err != nil {
+		return err
 	}
 	_, err = leastBytes(params, caps)
 	return err

@@ -15,7 +15,9 @@ import (
 type createPlan struct {
 	name       string
 	parameters volume.Parameters
-	size       volume.Size
+	// policy is that of the parameters with the mutable ones on top.
+	policy volume.Policy
+	size   volume.Size
 	// At most one is set.
 	snapshot, volume *volume.ID
 }
@@ -35,6 +37,9 @@ func (c *Controller) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequ
 		return nil, err
 	}
 	if err := plan.parameters.CheckInterfaces(c.interfaces); err != nil {
+		return nil, err
+	}
+	if err := plan.checkPreferred(c.interfaces); err != nil {
 		return nil, err
 	}
 	if err := checkTopology(req.GetAccessibilityRequirements(), plan.parameters.Interfaces); err != nil {
@@ -75,6 +80,7 @@ func (p createPlan) request(pool string) backend.CreateVolume {
 	req := backend.CreateVolume{
 		Key:           backend.Key{Pool: pool, Name: p.name},
 		RequiredBytes: p.size.Required, LimitBytes: p.size.Limit,
+		Attributes: p.policy.Attributes(),
 	}
 	if p.snapshot != nil {
 		key := keyOf(*p.snapshot)
@@ -108,8 +114,9 @@ func parseCreate(req *csi.CreateVolumeRequest) (createPlan, error) {
 	if err != nil {
 		return createPlan{}, err
 	}
-	for k := range req.GetMutableParameters() {
-		return createPlan{}, volume.NewFieldError("mutable_parameters", k, "no keys")
+	policy, err := volume.ParseMutableParameters(params.Policy, req.GetMutableParameters())
+	if err != nil {
+		return createPlan{}, err
 	}
 	least, err := leastBytes(params, caps)
 	if err != nil {
@@ -119,8 +126,17 @@ func parseCreate(req *csi.CreateVolumeRequest) (createPlan, error) {
 	if err != nil {
 		return createPlan{}, err
 	}
-	plan := createPlan{name: name, parameters: params, size: size}
+	plan := createPlan{name: name, parameters: params, policy: policy, size: size}
 	return plan, plan.parseSource(req.GetVolumeContentSource())
+}
+
+// checkPreferred names the field that the preferred interface is from.
+func (p createPlan) checkPreferred(known []string) error {
+	field := "parameters"
+	if p.policy.PreferredInterface != p.parameters.Policy.PreferredInterface {
+		field = "mutable_parameters"
+	}
+	return p.policy.CheckInterface(field, p.parameters.Interfaces, known)
 }
 
 // leastBytes is the least size at which the file systems asked for can be made.

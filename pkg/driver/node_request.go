@@ -59,7 +59,7 @@ func (n *Node) attachment(where volume.Context, publish map[string]string) (stag
 		return a, nil
 	}
 	parsed, err := volume.ParsePublishContext(publish)
-	a.LUN = parsed.LUN
+	a.LUN, a.Policy = parsed.LUN, staging.Policy(parsed.Policy)
 	return a, err
 }
 
@@ -94,6 +94,7 @@ func spec(a staging.Attachment, chap *attach.CHAP) attach.Spec {
 	return attach.Spec{
 		Target: a.Target, Portals: a.Portals, LUN: a.LUN, WWID: a.WWID, Interfaces: a.Interfaces,
 		Pairing: a.Pairing, MinPaths: a.MinPaths, Initiator: a.Initiator, CHAP: chap,
+		Policy: attach.Policy(a.Policy),
 	}
 }
 

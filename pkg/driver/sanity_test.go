@@ -29,6 +29,7 @@ func TestSanity(t *testing.T) {
 		cfg.Address = h.endpoint
 		cfg.TestVolumeAccessType = access
 		cfg.TestVolumeParameters = map[string]string{"interfaces": "san-a,san-b", "minPaths": "2"}
+		cfg.TestVolumeMutableParameters = map[string]string{"pathSelector": "round-robin", "preferredInterface": "san-a"}
 		cfg.TestVolumeSize, cfg.TestVolumeExpandSize, cfg.TestNodeVolumeAttachLimit = gib, 2*gib, true
 		dir := t.TempDir()
 		cfg.TargetPath, cfg.StagingPath = filepath.Join(dir, "target"), filepath.Join(dir, "staging")

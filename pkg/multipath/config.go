@@ -42,11 +42,16 @@ const checkInterval = 5
 func (p Policy) noPathRetry() string {
 	switch {
 	case p.NoPathRetry < 0:
-		return "queue"
+		return retryQueue
 	case p.NoPathRetry == 0:
-		return "fail"
+		return retryFail
 	}
-	return fmt.Sprint(max(1, int((p.NoPathRetry+checkInterval*time.Second-1)/(checkInterval*time.Second))))
+	return checks(p.NoPathRetry)
+}
+
+// checks is how many checks a time is, rounded up.
+func checks(d time.Duration) string {
+	return fmt.Sprint(max(1, int((d+checkInterval*time.Second-1)/(checkInterval*time.Second))))
 }
 
 // render writes the device section. user_friendly_names no: the name is the WWID on every node. skip_kpartx:
@@ -61,7 +66,7 @@ func (p Policy) render() []byte {
 		{"path_grouping_policy", "multibus"},
 		{"prio", "const"},
 		{"detect_prio", "no"},
-		{"path_selector", `"service-time 0"`},
+		{"path_selector", `"` + defaultSelector + ` 0"`},
 		{"path_checker", "tur"},
 		{"detect_checker", "yes"},
 		{"failback", "immediate"},

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// defaultSelector is what maps have when nobody names another one.
+const defaultSelector = "service-time"
+
 // targetKind is the name of the kernel's target.
 const targetKind = "multipath"
 
@@ -19,6 +22,8 @@ type Table struct {
 	ReadOnly bool
 	// Handler is the SCSI device handler ("alua"), empty for none.
 	Handler string
+	// Selector is the path selector of all groups; empty is the default, service-time.
+	Selector string
 	// Groups are the paths by group, best first.
 	Groups [][]Devno
 }
@@ -39,12 +44,22 @@ func (t Table) params() string {
 	b.WriteString(counted(features(t.Queue)) + " " + counted(words(t.Handler)))
 	fmt.Fprintf(&b, " %d 1", len(t.Groups))
 	for _, g := range t.Groups {
-		fmt.Fprintf(&b, " service-time 0 %d 1", len(g))
+		fmt.Fprintf(&b, " %s 0 %d 1", t.selector(), len(g))
 		for _, p := range g {
 			fmt.Fprintf(&b, " %s 1", p)
 		}
 	}
 	return b.String()
+}
+
+// selector is one that takes a path's argument for how many requests go there before the choice is made anew. An
+// administrator's may want others; multipathd puts it back.
+func (t Table) selector() string {
+	switch t.Selector {
+	case SelectRoundRobin, SelectQueueLength:
+		return t.Selector
+	}
+	return defaultSelector
 }
 
 func features(queue bool) []string {
@@ -126,7 +141,7 @@ func parseTable(sectors uint64, params string) (Table, error) {
 	groups := f.count()
 	f.next() // the group to try first
 	for range groups {
-		f.next() // selector
+		t.Selector = f.next()
 		f.skip(f.count())
 		paths, args := f.count(), f.count()
 		var g []Devno

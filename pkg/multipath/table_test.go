@@ -7,7 +7,7 @@ import (
 )
 
 var fourPaths = Table{
-	Sectors: 524288, Queue: true,
+	Sectors: 524288, Queue: true, Selector: defaultSelector,
 	Groups: [][]Devno{{{8, 0}, {8, 16}}, {{8, 32}, {65, 48}}},
 }
 
@@ -22,10 +22,21 @@ func TestTableParams(t *testing.T) {
 	}
 }
 
+func TestTableSelector(t *testing.T) {
+	for selector, want := range map[string]string{
+		"": "service-time", "round-robin": "round-robin", "queue-length": "queue-length", "io-affinity": "service-time",
+	} {
+		got := Table{Selector: selector, Groups: [][]Devno{{{8, 0}}, {{8, 16}}}}.params()
+		if want := "0 0 2 1 " + want + " 0 1 1 8:0 1 " + want + " 0 1 1 8:16 1"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
 // The parameters are as Linux 6.1 gave them.
 func TestParseTable(t *testing.T) {
 	got, err := parseTable(8, "2 queue_if_no_path retain_attached_hw_handler 1 alua 1 1 service-time 0 4 2 8:16 1 1 8:32 1 1 8:48 1 1 8:0 1 1 ")
-	want := Table{Sectors: 8, Queue: true, Handler: "alua", Groups: [][]Devno{{{8, 16}, {8, 32}, {8, 48}, {8, 0}}}}
+	want := Table{Sectors: 8, Queue: true, Handler: "alua", Selector: defaultSelector, Groups: [][]Devno{{{8, 16}, {8, 32}, {8, 48}, {8, 0}}}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}

@@ -75,6 +75,15 @@ type Attachment struct {
 	Pairing    binding.Pairing  `json:"pairing,omitempty"`
 	MinPaths   int              `json:"minPaths"`
 	Initiator  string           `json:"initiator"`
+	Policy     Policy           `json:"policy,omitzero"`
+}
+
+// Policy says how I/O uses the paths; empty fields are the driver's default.
+type Policy struct {
+	PathSelector       string `json:"pathSelector,omitempty"`
+	PathGroupingPolicy string `json:"pathGroupingPolicy,omitempty"`
+	PreferredInterface string `json:"preferredInterface,omitempty"`
+	NoPathRetry        string `json:"noPathRetry,omitempty"`
 }
 
 // Claim is Kubernetes' name of what the volume was made for.

@@ -139,20 +139,29 @@ func setIf(m map[string]string, key, value string) {
 type PublishContext struct {
 	// LUN is the logical unit number at which this node finds the volume.
 	LUN int
+	// Policy is the volume's at the time of the publish.
+	Policy Policy
 }
 
 // ParsePublishContext reads a publish context. Errors are *FieldError.
 func ParsePublishContext(m map[string]string) (PublishContext, error) {
 	f, _ := splitMetadata("publish_context", m)
-	raw := f.get(keyLUN)
+	raw, policy := f.get(keyLUN), f.policy()
 	if err := f.unknown(); err != nil {
 		return PublishContext{}, err
 	}
 	lun, err := parseInt(f.field(keyLUN), raw, 0, MaxLUN)
-	return PublishContext{LUN: lun}, err
+	if err != nil {
+		return PublishContext{}, err
+	}
+	c := PublishContext{LUN: lun}
+	c.Policy, err = c.Policy.apply(f, policy)
+	return c, err
 }
 
 // Map is the context as the CO keeps it.
 func (c PublishContext) Map() map[string]string {
-	return map[string]string{keyLUN: strconv.Itoa(c.LUN)}
+	m := map[string]string{keyLUN: strconv.Itoa(c.LUN)}
+	c.Policy.add(m)
+	return m
 }

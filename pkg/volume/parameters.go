@@ -29,6 +29,8 @@ type Parameters struct {
 	MinPaths int
 	// FSType is empty when the class does not name one.
 	FSType string
+	// Policy can be changed later.
+	Policy Policy
 	// Claim is whose volume it is to be.
 	Claim Claim
 	// Metadata are the keys that Kubernetes' provisioner adds (csi.storage.k8s.io/...), Claim's among them.
@@ -51,6 +53,7 @@ func ParseParameters(m map[string]string) (Parameters, error) {
 
 func (p *Parameters) parse(f *fields) error {
 	interfaces, pairing, minPaths, fsType := f.get(keyInterfaces), f.get(keyPairing), f.get(keyMinPaths), f.get(keyFSType)
+	policy := f.policy()
 	if err := f.unknown(); err != nil {
 		return err
 	}
@@ -65,6 +68,9 @@ func (p *Parameters) parse(f *fields) error {
 		return err
 	}
 	if p.MinPaths, err = parseMinPaths(f.field(keyMinPaths), minPaths); err != nil {
+		return err
+	}
+	if p.Policy, err = p.Policy.apply(f, policy); err != nil {
 		return err
 	}
 	p.FSType, err = parseFSType(f.field(keyFSType), fsType)

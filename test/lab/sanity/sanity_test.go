@@ -38,8 +38,6 @@ const (
 // mayBeSkipped are parts of texts of specs, with the reason why they may be skipped: nothing that the driver claims.
 var mayBeSkipped = map[string]string{
 	"GroupController":            "GroupController comes with a later step",
-	"ModifyVolume":               "MODIFY_VOLUME is not claimed",
-	"volume attribute class":     "MODIFY_VOLUME is not claimed",
 	"VolumeHealth":               "volume health is not claimed",
 	"StorageHealth":              "storage health is not claimed",
 	"accessibility requirements": "topology is not claimed",
@@ -159,6 +157,7 @@ func TestChild(t *testing.T) {
 	cfg := sanity.NewTestConfig()
 	cfg.Address, cfg.ControllerAddress, cfg.SecretsFile = settings.Node, settings.Controller, settings.Secrets
 	cfg.TestVolumeAccessType, cfg.TestVolumeParameters = access, settings.Parameters
+	cfg.TestVolumeMutableParameters = map[string]string{"pathSelector": "round-robin", "noPathRetry": "5m"}
 	cfg.TestVolumeSize, cfg.TestVolumeExpandSize = volumeSize, expandSize
 	cfg.TargetPath, cfg.StagingPath = filepath.Join(settings.Directory, "target"), filepath.Join(settings.Directory, "staging")
 

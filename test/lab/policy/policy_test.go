@@ -1,0 +1,230 @@
+//go:build lab
+
+package policy
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/portbind/portbind/test/lab/labenv"
+)
+
+// kind is a policy and the table that it makes.
+type kind struct {
+	name   string
+	params map[string]string
+	want   shape
+}
+
+// TestSelectors and TestGroupings: each selector and grouping is in the kernel's table, stays there when multipathd is
+// reloaded, and neighbours with other policies, or none, are left as they are.
+func TestSelectors(t *testing.T) {
+	together(t, []kind{
+		{"plain", nil, shape{"service-time", "4", true}},
+		{"rr", map[string]string{"pathSelector": "round-robin", "noPathRetry": "5m"}, shape{"round-robin", "4", true}},
+		{"ql", map[string]string{"pathSelector": "queue-length", "noPathRetry": "fail"}, shape{"queue-length", "4", false}},
+		{"st", map[string]string{"pathSelector": "service-time", "noPathRetry": "queue"}, shape{"service-time", "4", true}},
+	})
+}
+
+func TestGroupings(t *testing.T) {
+	together(t, []kind{
+		{"multi", map[string]string{"pathGroupingPolicy": "multibus"}, shape{"service-time", "4", true}},
+		{"prio", map[string]string{"pathGroupingPolicy": "group_by_prio"}, shape{"service-time", "4", true}},
+		{"over", map[string]string{"pathGroupingPolicy": "failover"}, shape{"service-time", "1 1 1 1", true}},
+		{"fixed", map[string]string{"preferredInterface": "san-b"}, shape{"service-time", "2 2", true}},
+	})
+}
+
+// together has raw volumes of all kinds attached at once; nobody has them open.
+func together(t *testing.T, kinds []kind) {
+	t.Helper()
+	s := newStack(t)
+	var volumes []*volume
+	for _, k := range kinds {
+		volumes = append(volumes, create(s, k.name, labenv.Block, k.params))
+	}
+	for _, v := range volumes {
+		v.Up()
+	}
+	for i, v := range volumes {
+		v.settle()
+		v.wantShape(kinds[i].want)
+	}
+	reconfigure(s)
+	for i, v := range volumes {
+		v.wantShape(kinds[i].want)
+		if n := v.ready(); n != allPaths {
+			t.Errorf("%s has %d paths after a reload", v.VolumeId, n)
+		}
+	}
+	for _, v := range volumes {
+		v.Down()
+	}
+	tidy(s)
+}
+
+// TestModify: a change is kept at the target and holds from the next publish on, in both directions.
+func TestModify(t *testing.T) {
+	s := newStack(t)
+	v := up(s, "modify", labenv.MountExt4, map[string]string{"pathSelector": "round-robin"})
+	v.wantShape(shape{"round-robin", "4", true})
+	v.modify(map[string]string{"pathSelector": "queue-length", "preferredInterface": "san-a", "noPathRetry": "fail"})
+	v.wantShape(shape{"round-robin", "4", true})
+	s.Controller.Stop()
+	s.Controller.Start()
+	v.again()
+	v.wantShape(shape{"queue-length", "2 2", false})
+	v.modify(map[string]string{"pathSelector": "", "preferredInterface": "", "noPathRetry": ""})
+	v.again()
+	v.wantShape(shape{"service-time", "4", true})
+	v.Down()
+	if left := files(s); !slices.Equal(left, []string{"portbind.conf\n"}) {
+		t.Errorf("in conf.d: %q", left)
+	}
+	tidy(s)
+}
+
+// TestPreferred: with all paths well only the preferred NIC carries I/O; its link is cut, and the other does; it is back, and
+// so is the I/O.
+func TestPreferred(t *testing.T) {
+	s := newStack(t)
+	v := up(s, "fixed", labenv.MountExt4, map[string]string{"preferredInterface": "san-b"})
+	other, preferred := s.Net.NICs[0], s.Net.NICs[1]
+	v.wantShape(shape{"service-time", "2 2", true})
+	fio := s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
+	carries := func(nic, idle string) func() bool {
+		return func() bool { return sentIn(s, nic, time.Second) > mib && sentIn(s, idle, time.Second) < mib/8 }
+	}
+	s.Eventually(30*time.Second, "the preferred NIC alone to carry I/O", carries(preferred, other))
+	a, b := sentIn(s, preferred, 5*time.Second), sentIn(s, other, 5*time.Second)
+	t.Logf("all well: preferred %d KiB, other %d KiB in 5 s each", a>>10, b>>10)
+	s.LinkDown(preferred)
+	t.Log("other carries after", s.Eventually(30*time.Second, "the other NIC to carry I/O", carries(other, preferred)))
+	s.LinkUp(preferred)
+	t.Log("failed back after", s.Eventually(time.Minute, "the I/O to fail back", carries(preferred, other)))
+	v.settle()
+	v.wantShape(shape{"service-time", "2 2", true})
+	if r := fio.Stop(); r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
+		t.Errorf("fio: %+v", r)
+	} else {
+		t.Logf("fio: %d MiB written, %d MiB verified, longest write %v", r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall)
+	}
+	v.Down()
+	tidy(s)
+}
+
+// sentIn is how many bytes a NIC sends in a while.
+func sentIn(s *labenv.Stack, nic string, d time.Duration) uint64 {
+	s.T.Helper()
+	_, before := s.Bytes(nic)
+	time.Sleep(d) // what is measured is a rate
+	_, after := s.Bytes(nic)
+	return after - before
+}
+
+// TestNoPathRetry cuts all links: I/O of "fail" ends when the paths are known dead, that of "30s" 30 s after, that of the
+// default goes on when the links are back.
+func TestNoPathRetry(t *testing.T) {
+	s := newStack(t)
+	cases := map[string]struct{ least, most time.Duration }{
+		"fail": {0, 12 * time.Second},
+		"30s":  {30 * time.Second, 45 * time.Second},
+		"":     {},
+	}
+	volumes, writers := map[string]*volume{}, map[string]*labenv.Writer{}
+	for value := range cases {
+		v := up(s, "retry-"+value+"x", labenv.Block, map[string]string{"noPathRetry": value})
+		volumes[value], writers[value] = v, s.Writer(v.TargetPath)
+	}
+	for _, w := range writers {
+		s.Eventually(20*time.Second, "writes", func() bool { return w.Result().Acked > 50 })
+	}
+	for _, nic := range s.Net.NICs {
+		s.LinkDown(nic)
+	}
+	cut := time.Now()
+	for _, value := range []string{"fail", "30s"} {
+		w := writers[value]
+		s.Eventually(time.Minute, "an error with "+value, func() bool { return w.Result().Err != nil })
+		took := time.Since(cut)
+		t.Logf("noPathRetry %s: %v after %v", value, w.Result().Err, took.Round(10*time.Millisecond))
+		if c := cases[value]; took < c.least || took > c.most {
+			t.Errorf("noPathRetry %s: wanted from %v to %v", value, c.least, c.most)
+		}
+	}
+	if err := writers[""].Result().Err; err != nil {
+		t.Errorf("without a limit: %v", err)
+	}
+	for _, nic := range s.Net.NICs {
+		s.LinkUp(nic)
+	}
+	before := writers[""].Result().Acked
+	s.Eventually(time.Minute, "writes to go on", func() bool { return writers[""].Result().Acked > before+10 })
+	for value, w := range writers {
+		w.Stop(10 * time.Second)
+		volumes[value].settle()
+		volumes[value].Down()
+	}
+	tidy(s)
+}
+
+// TestWhileWriting changes the policy of a volume in use, by staging it again with what a new publish says, and attaches
+// another one with a policy, while a NIC is away: writes go on.
+func TestWhileWriting(t *testing.T) {
+	s := newStack(t)
+	v := up(s, "busy", labenv.MountExt4, nil)
+	neighbour := up(s, "neighbour", labenv.MountExt4, nil)
+	loads := []*labenv.Fio{
+		s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"}),
+		s.Fio(neighbour.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"}),
+	}
+	for _, change := range []struct {
+		params map[string]string
+		want   shape
+	}{
+		{map[string]string{"pathSelector": "round-robin"}, shape{"round-robin", "4", true}},
+		{map[string]string{"preferredInterface": "san-a", "noPathRetry": "5m"}, shape{"round-robin", "2 2", true}},
+		{map[string]string{"preferredInterface": "", "pathSelector": "", "noPathRetry": "fail"}, shape{"service-time", "4", false}},
+		{map[string]string{"noPathRetry": ""}, shape{"service-time", "4", true}},
+	} {
+		v.modify(change.params)
+		v.restage()
+		v.wantShape(change.want)
+		neighbour.wantShape(shape{"service-time", "4", true})
+	}
+	s.LinkDown(s.Net.NICs[1])
+	s.Eventually(30*time.Second, "half of the paths to be lost", func() bool { return v.ready() == allPaths/2 })
+	late := create(s, "late", labenv.Block, map[string]string{"pathSelector": "queue-length", "preferredInterface": "san-b"})
+	late.Up()
+	s.LinkUp(s.Net.NICs[1])
+	for _, all := range []*volume{v, neighbour, late} {
+		all.settle()
+	}
+	late.wantShape(shape{"queue-length", "2 2", true})
+	for _, fio := range loads {
+		r := fio.Stop()
+		t.Logf("fio: %d MiB written, %d MiB verified, longest write %v", r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall)
+		if r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
+			t.Errorf("fio: %+v", r)
+		}
+	}
+	for _, all := range []*volume{v, neighbour, late} {
+		all.Down()
+	}
+	tidy(s)
+}
+
+// restage publishes and stages a volume that is there already.
+func (v *volume) restage() {
+	v.s.T.Helper()
+	ctx, cancel := v.s.Context(time.Minute)
+	defer cancel()
+	if err := v.ControllerPublish(ctx); err != nil {
+		v.s.T.Fatal(err)
+	}
+	if err := v.Stage(ctx); err != nil {
+		v.s.T.Fatal(err)
+	}
+}
