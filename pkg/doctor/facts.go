@@ -20,6 +20,8 @@ type Facts struct {
 	// Managed are the maps that multipathd manages, by its WWID.
 	Managed map[string]bool
 	Probes  []Probe
+	// Portals are those to be tried whatever volumes there are.
+	Portals []netip.AddrPort
 	// Unknown says, by what was to be found out, why it could not.
 	Unknown map[string]string
 }

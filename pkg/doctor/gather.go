@@ -61,7 +61,7 @@ type outcome struct {
 
 // Gather finds out all that it can before ctx ends, independent parts at once. It waits for none that does not return then.
 func (o Source) Gather(ctx context.Context) Facts {
-	f := Facts{Configuration: o.Configuration, Unknown: map[string]string{}}
+	f := Facts{Configuration: o.Configuration, Portals: o.Portals, Unknown: map[string]string{}}
 	f.run(ctx, []part{{"sessions, disks and maps", o.node}})
 	parts := []part{
 		{iscsidName, o.iscsid},

@@ -99,6 +99,12 @@ func checkPortals(f Facts) []Finding {
 	if f.Node == nil {
 		return nil
 	}
+	if len(f.Node.Records) == 0 && len(f.Portals) == 0 {
+		return []Finding{{
+			Severity: Info, Check: "portal", Seen: "none was tried: no volume is staged here, and the configuration names none",
+			Fix: "--portal ADDRESS tries one; `portals` in the configuration has them tried always",
+		}}
+	}
 	dead := withProbes(f).Unreachable
 	portals := by(f.Probes, func(p Probe) netip.AddrPort { return p.Portal })
 	var all []Finding

@@ -205,6 +205,18 @@ func TestExcepted(t *testing.T) {
 	}
 }
 
+func TestNoPortalToTry(t *testing.T) {
+	f := well()
+	f.Node.Records, f.Probes = nil, nil
+	wantFirst(t, Judge(f), 0, "portal", "none was tried")
+	f.Portals = []netip.AddrPort{portal1}
+	for _, found := range Judge(f).Findings {
+		if found.Check == "portal" {
+			t.Errorf("%+v", found)
+		}
+	}
+}
+
 func TestBond(t *testing.T) {
 	f := well()
 	f.Node.Compliance.Interfaces.NICs[0].Kind = "bond"
