@@ -7,6 +7,7 @@ import (
 
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/iscsi"
+	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
 )
 
@@ -17,6 +18,9 @@ func (a *Attacher) lacking(spec Spec, pairs []binding.Pair) ([]binding.Pair, err
 		return nil, err
 	}
 	t, err := a.dm.Table(info.UUID)
+	if errors.Is(err, multipath.ErrNotFound) {
+		return nil, ErrNotFound // a moment ago it was there
+	}
 	if err != nil {
 		return nil, err
 	}
