@@ -105,17 +105,17 @@ func (e *Env) LinkUp(nic string) {
 }
 
 // LongLine puts a stretch of line between a NIC's switch port and the switch on which frames towards the target are under way
-// for a while (as netem(8) writes it, e.g. "700ms"). What is on it when the NIC's cable is cut still arrives.
-func (e *Env) LongLine(nic, delay string) {
+// for a while (as netem(8) writes it, e.g. "700ms"). What is on it when the NIC's cable is cut still arrives. short takes it away.
+func (e *Env) LongLine(nic, delay string) (short func()) {
 	e.T.Helper()
 	i := strings.TrimPrefix(nic, "san")
-	e.batch([]string{
-		// Without ARP, or the target would answer at this end already.
-		"link set p" + i + " nomaster", "link add near" + i + " type bridge", "link set near" + i + " arp off up",
-		"link add from" + i + " type veth peer name to" + i, "link set to" + i + " master br0 up",
-		"link set from" + i + " master near" + i + " up", "link set p" + i + " master near" + i,
-	}, "ip", "-n", "tgt", "-batch", "-")
+	far := func(lines ...string) { e.batch(lines, "ip", "-n", "tgt", "-batch", "-") }
+	// Without ARP, or the target would answer at this end already.
+	far("link set p"+i+" nomaster", "link add near"+i+" type bridge", "link set near"+i+" arp off up",
+		"link add from"+i+" type veth peer name to"+i, "link set to"+i+" master br0 up",
+		"link set from"+i+" master near"+i+" up", "link set p"+i+" master near"+i)
 	e.Run("tc", "-n", "tgt", "qdisc", "add", "dev", "from"+i, "root", "netem", "delay", delay)
+	return func() { far("link set p"+i+" master br0", "link del from"+i, "link del near"+i) }
 }
 
 // Drop makes a NIC's packets vanish in both directions while its link stays up.
