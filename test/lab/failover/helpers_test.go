@@ -107,15 +107,11 @@ func (v *volume) down() {
 	tidy(v.s)
 }
 
-// tidy checks that nothing is left. The target looks every now and then which initiators have gone for good.
+// tidy checks that nothing is left.
 func tidy(s *labenv.Stack) {
 	s.T.Helper()
 	goneSessions(s)
-	s.Eventually(time.Minute, "the target to forget the initiator", func() bool {
-		acls, _ := filepath.Glob("/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/*")
-		return len(acls) == 0
-	})
-	s.Clean(s.T)
+	s.Tidy()
 }
 
 // goneSessions waits until unused sessions are logged out and their records are removed, which follows.

@@ -134,13 +134,3 @@ func newStack(t *testing.T) *labenv.Stack {
 	return labenv.NewStack(t, labenv.StackOptions{Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}}})
 }
 
-// tidy ends a test: nothing is left.
-func tidy(t *testing.T, s *labenv.Stack) {
-	t.Helper()
-	s.Eventually(20*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
-	s.Eventually(time.Minute, "the target to forget the initiator", func() bool {
-		acls, _ := filepath.Glob("/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/*")
-		return len(acls) == 0
-	})
-	s.Clean(t)
-}

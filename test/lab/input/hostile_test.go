@@ -85,7 +85,7 @@ func TestHostileStrings(t *testing.T) {
 	_, err := s.Controller.Controller.DeleteSnapshot(within(t, time.Minute), &csi.DeleteSnapshotRequest{SnapshotId: snap})
 	must(t, err)
 	v.Down()
-	tidy(t, s)
+	s.Tidy()
 }
 
 func withFlags(flags ...string) *csi.VolumeCapability {
@@ -285,5 +285,5 @@ func TestNames(t *testing.T) {
 		_, err := s.Controller.Controller.DeleteVolume(within(t, time.Minute), &csi.DeleteVolumeRequest{VolumeId: id})
 		must(t, err)
 	}
-	tidy(t, s)
+	s.Tidy()
 }

@@ -56,7 +56,7 @@ func TestMissingParts(t *testing.T) {
 			must(t, v.Delete(within(t, time.Minute)))
 		})
 	}
-	tidy(t, s)
+	s.Tidy()
 }
 
 // hide makes a program unfindable by a device file in its place.

@@ -94,7 +94,7 @@ func TestCreateRefusals(t *testing.T) {
 	if n := len(list.GetEntries()); n > 0 {
 		t.Errorf("%d volumes were made by refused calls", n)
 	}
-	tidy(t, s)
+	s.Tidy()
 }
 
 func manyWriters() *csi.VolumeCapability {
@@ -159,7 +159,7 @@ func TestStaticRefusals(t *testing.T) {
 		})
 	}
 	unchanged(t, s, before)
-	tidy(t, s)
+	s.Tidy()
 }
 
 // TestMorePathsThanPossible: with all interfaces of the node, only the node knows how many paths there can be.
@@ -173,7 +173,7 @@ func TestMorePathsThanPossible(t *testing.T) {
 	unchanged(t, s, before)
 	must(t, v.ControllerUnpublish(within(t, time.Minute)))
 	must(t, v.Delete(within(t, time.Minute)))
-	tidy(t, s)
+	s.Tidy()
 }
 
 // TestSecretRefusals are Secrets that open-iscsi's records could not carry, or that prove nothing.
@@ -215,7 +215,7 @@ func TestSecretRefusals(t *testing.T) {
 	unchanged(t, s, before)
 	must(t, v.ControllerUnpublish(within(t, time.Minute)))
 	must(t, v.Delete(within(t, time.Minute)))
-	tidy(t, s)
+	s.Tidy()
 }
 
 // controllerPublish leaves the volume's publish context as it is.

@@ -110,3 +110,14 @@ func (e *Env) Clean(t *testing.T) {
 		t.Errorf("left over:\n%s", strings.Join(left, "\n"))
 	}
 }
+
+// Tidy waits until sessions that nobody uses are logged out and the target, which looks every now and then, has forgotten
+// initiators that have gone for good, and wants nothing left over.
+func (s *Stack) Tidy() {
+	s.T.Helper()
+	s.Eventually(30*time.Second, "unused sessions to log out", func() bool { return len(Sessions()) == 0 })
+	s.Eventually(time.Minute, "the target to forget the initiator", func() bool {
+		return len(glob(configfs+"/iscsi/iqn*/tpgt_*/acls/*")) == 0
+	})
+	s.Clean(s.T)
+}

@@ -152,14 +152,6 @@ func reconfigure(s *labenv.Stack) {
 	s.Eventually(time.Minute, "multipathd to be ready", func() bool { return c.Ready(ctx) == nil })
 }
 
-// tidy checks that nothing is left.
-func tidy(s *labenv.Stack) {
-	s.T.Helper()
-	s.Eventually(20*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
-	s.Node.Stop()
-	s.Clean(s.T)
-}
-
 // files lists what we have in multipath's directory.
 func files(s *labenv.Stack) []string {
 	s.T.Helper()

@@ -62,7 +62,7 @@ func together(t *testing.T, kinds []kind) {
 	for _, v := range volumes {
 		v.Down()
 	}
-	tidy(s)
+	s.Tidy()
 }
 
 // TestModify: a change is kept at the target and holds from the next publish on, in both directions.
@@ -83,7 +83,7 @@ func TestModify(t *testing.T) {
 	if left := files(s); !slices.Equal(left, []string{"portbind.conf\n"}) {
 		t.Errorf("in conf.d: %q", left)
 	}
-	tidy(s)
+	s.Tidy()
 }
 
 // TestPreferred: with all paths well only the preferred NIC carries I/O; its link is cut, and the other does; it is back, and
@@ -112,7 +112,7 @@ func TestPreferred(t *testing.T) {
 		t.Logf("fio: %d MiB written, %d MiB verified, longest write %v", r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall)
 	}
 	v.Down()
-	tidy(s)
+	s.Tidy()
 }
 
 // sentIn is how many bytes a NIC sends in a while.
@@ -167,7 +167,7 @@ func TestNoPathRetry(t *testing.T) {
 		volumes[value].settle()
 		volumes[value].Down()
 	}
-	tidy(s)
+	s.Tidy()
 }
 
 // TestWhileWriting changes the policy of a volume in use, by staging it again with what a new publish says, and attaches
@@ -213,7 +213,7 @@ func TestWhileWriting(t *testing.T) {
 	for _, all := range []*volume{v, neighbour, late} {
 		all.Down()
 	}
-	tidy(s)
+	s.Tidy()
 }
 
 // restage publishes and stages a volume that is there already.

@@ -86,18 +86,7 @@ func runSanity(t *testing.T, access string) {
 	for _, leak := range leaks(t, s) {
 		t.Errorf("a secret is in %s", leak)
 	}
-	tidy(s)
-}
-
-// tidy waits until sessions that nobody uses are logged out and the target has let go of the node, and wants nothing left.
-func tidy(s *labenv.Stack) {
-	s.T.Helper()
-	s.Eventually(30*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
-	s.Eventually(time.Minute, "the target to forget the initiator", func() bool {
-		acls, err := filepath.Glob("/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/*")
-		return err == nil && len(acls) == 0
-	})
-	s.Clean(s.T)
+	s.Tidy()
 }
 
 func writeYAML(t *testing.T, path string, v any) {

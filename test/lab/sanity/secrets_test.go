@@ -49,7 +49,7 @@ func TestNoSecrets(t *testing.T) {
 	for _, leak := range leaks(t, s) {
 		t.Errorf("a secret is in %s", leak)
 	}
-	tidy(s)
+	s.Tidy()
 }
 
 // life gives all that the driver answered, by what it is.
