@@ -133,4 +133,3 @@ func newStack(t *testing.T) *labenv.Stack {
 	t.Helper()
 	return labenv.NewStack(t, labenv.StackOptions{Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}}})
 }
-

@@ -80,6 +80,8 @@ func (s *scene) finish() {
 	s.t.Logf("fio wrote %d MiB and verified %d MiB, longest write %v; journal %d writes",
 		r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall, j.Acked)
 	s.v.Down()
+	// iscsid never comes to the end of a logout that is under way when the target goes for good.
+	s.Eventually(30*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
 }
 
 func active(id string) (n int) {

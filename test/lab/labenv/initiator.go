@@ -143,8 +143,8 @@ func (i *Initiator) release() {
 	for _, disk := range Disks() {
 		_ = os.WriteFile("/sys/block/"+disk+"/device/delete", []byte("1"), 0o200)
 	}
-	// open-iscsi refuses while it makes a connection anew, and while a logout is under way whose target has gone, for 15 s.
-	_, gone := within(45*time.Second, func() bool {
+	// open-iscsi refuses while it makes a connection anew.
+	_, gone := within(20*time.Second, func() bool {
 		for _, s := range Sessions() {
 			_, _ = i.e.Try("iscsiadm", "-m", "session", "-r", fmt.Sprint(s.ID), "-u")
 		}
