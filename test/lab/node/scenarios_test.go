@@ -253,8 +253,8 @@ fi
 exec /usr/sbin/mkfs.xfs.away "$@"
 `
 
-// The plugin is killed while mkfs runs. As long as that lives on, nothing is done; then the next call finishes what it
-// began.
+// The plugin is killed while mkfs runs. As long as that lives on, nothing is done, and kubelet is told to come again; then the
+// next call finishes what it began.
 func (r *rig) killedWhileFormatting(t *testing.T) {
 	const mkfs = "/usr/sbin/mkfs.xfs"
 	r.check(os.Rename(mkfs, mkfs+".away"))
@@ -274,7 +274,7 @@ func (r *rig) killedWhileFormatting(t *testing.T) {
 	t.Logf("the killed call: %v", <-outcome)
 	err := v.Stage(r.ctx())
 	t.Logf("while the old mkfs lives: %v", err)
-	if status.Code(err) != codes.FailedPrecondition {
+	if status.Code(err) != codes.Aborted {
 		t.Errorf("got %v", err)
 	}
 	r.check(unix.Kill(pid, unix.SIGKILL))
