@@ -15,11 +15,16 @@ type Claim struct {
 	PV    string // the volume to be bound to, without a class; default: a new one
 	Block bool
 	From  string // a snapshot to begin with; default: nothing
+	// Attributes is a VolumeAttributesClass; default: none.
+	Attributes string
 }
 
 // Manifest is the claim as YAML.
 func (c Claim) Manifest() string {
-	volumeMode, source := "Filesystem", ""
+	volumeMode, source, attributes := "Filesystem", "", ""
+	if c.Attributes != "" {
+		attributes = "volumeAttributesClassName: " + c.Attributes
+	}
 	if c.Block {
 		volumeMode = "Block"
 	}
@@ -39,7 +44,8 @@ spec:
   volumeMode: %s
   resources: {requests: {storage: %s}}
   %s
-`, c.Name, class, or(c.Mode, "ReadWriteOnce"), volumeMode, or(c.Size, "1Gi"), source)
+  %s
+`, c.Name, class, or(c.Mode, "ReadWriteOnce"), volumeMode, or(c.Size, "1Gi"), source, attributes)
 }
 
 // Class is a StorageClass of the driver. Its name is one for the whole cluster: Env.Class makes it.
