@@ -15,7 +15,7 @@ import (
 // testImages is where Kubernetes keeps its own.
 const testImages = "registry.k8s.io/e2e-test-images/"
 
-type files struct{ busybox, agnhost, pause, dd string }
+type files struct{ busybox, agnhost, pause, dd, sh string }
 
 func main() {
 	var f files
@@ -23,6 +23,7 @@ func main() {
 	flag.StringVar(&f.agnhost, "agnhost", "", "agnhost, static")
 	flag.StringVar(&f.pause, "pause", "", "what holds a pod's namespaces, static")
 	flag.StringVar(&f.dd, "dd", "/usr/bin/dd", "GNU dd: busybox's has no oflag=nocache")
+	flag.StringVar(&f.sh, "sh", "/usr/bin/dash", "a shell that starts that dd: busybox's starts its own")
 	to := flag.String("to", "", "the archive")
 	flag.Parse()
 	if err := write(f, *to); err != nil {
@@ -46,6 +47,9 @@ func write(f files, to string) error {
 	agnhost.Entrypoint = []string{"/agnhost"}
 	gnu, err := withProgram(shell("glibc-dns-testing:2.0.0"), "bin/dd", f.dd)
 	if err != nil {
+		return err
+	}
+	if gnu, err = withProgram(gnu, "bin/sh", f.sh); err != nil {
 		return err
 	}
 	pause := image.Image{
