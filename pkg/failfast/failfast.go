@@ -15,6 +15,7 @@ package failfast
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,6 +44,8 @@ const (
 type Config struct {
 	// StateFile remembers the recovery times to be restored, across restarts. BootID tells restarts from reboots.
 	StateFile, BootID string
+	// Off leaves sessions to their timers. Recovery times that were changed before are restored all the same.
+	Off bool
 	// ISCSI knows what sessions log in with.
 	ISCSI *iscsi.Client
 }
@@ -52,6 +55,10 @@ type Watcher struct {
 	host  host
 	nics  nics
 	saved *saved
+	off   bool
+	// cutting is how this kernel ends connections; unknown points to why the ISIDs of sessions are not known, or to nil.
+	cutting tcpcut.Method
+	unknown atomic.Pointer[error]
 	// done are the sessions that were dealt with, and how, since their link was lost.
 	done map[int]outcome
 	totals
@@ -62,6 +69,8 @@ func New(ctx context.Context, c Config) *Watcher {
 	cutter, err := tcpcut.New(ctx, tcpcut.Options{Proc: "/proc", Owner: "iscsid"})
 	log := klog.FromContext(ctx)
 	switch {
+	case c.Off:
+		log.Info("Instant failover is turned off: the timers of a lost link's sessions have to run out")
 	case cutter.Method() == tcpcut.None:
 		log.Info("This kernel cannot end the connections of a lost link: its sessions' timers have to run out", "reason", err.Error())
 	case err != nil:
@@ -71,10 +80,16 @@ func New(ctx context.Context, c Config) *Watcher {
 }
 
 func newWatcher(h host, c Config, method tcpcut.Method) *Watcher {
-	return &Watcher{
-		host: h, nics: nics{}, saved: &saved{file: c.StateFile, bootID: c.BootID, Sessions: map[int]recovery{}},
-		done: map[int]outcome{}, totals: newTotals(method),
+	w := &Watcher{
+		host: h, nics: nics{}, saved: &saved{file: c.StateFile, bootID: c.BootID, Sessions: map[int]recovery{}}, off: c.Off,
+		cutting: method, done: map[int]outcome{}, totals: newTotals(),
 	}
+	w.unknown.Store(&errNotAsked)
+	w.report(string(tcpcut.None))
+	if w.off {
+		w.report(methodOff)
+	}
+	return w
 }
 
 // Run works until ctx ends, and then returns nil. The network namespace must be the host's.
@@ -92,6 +107,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 			case <-ctx.Done():
 			}
 		})
+	})
+	group.Go(func() error {
+		if !w.off {
+			w.learn(ctx)
+		}
+		return nil
 	})
 	group.Go(func() error {
 		w.loop(ctx, links)
@@ -133,7 +154,7 @@ func (w *Watcher) step(ctx context.Context, now time.Time) (next time.Duration) 
 	}
 	lost, wait := w.nics.lost(now)
 	sooner(wait)
-	if len(lost) > 0 {
+	if len(lost) > 0 && !w.off {
 		sooner(w.leave(ctx, lost))
 	} else {
 		clear(w.done)

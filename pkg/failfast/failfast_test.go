@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portbind/portbind/pkg/failfast/tcpcut"
+	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/linkwatch"
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
@@ -30,7 +31,10 @@ type fakeHost struct {
 	maps     []mapView
 	cutErr   error
 	endErr   error
-	did      []string
+	// iscsid is its version, isids what the kernel says.
+	iscsid string
+	isids  map[int]iscsi.ISID
+	did    []string
 }
 
 func (f *fakeHost) look([]string) (view, error) {
@@ -51,6 +55,21 @@ func (f *fakeHost) session(id int) (sysfs.Session, error) {
 		return s, sysfs.ErrGone
 	}
 	return s, nil
+}
+
+func (f *fakeHost) version(context.Context) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.iscsid == "" {
+		return "", iscsi.ErrNotReady
+	}
+	return f.iscsid, nil
+}
+
+func (f *fakeHost) isid(session int) (iscsi.ISID, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.isids[session], nil
 }
 
 func (f *fakeHost) setRecovery(session, seconds int) error {
@@ -129,6 +148,7 @@ func twoNICs() *fakeHost {
 	return &fakeHost{
 		sessions: map[int]sysfs.Session{1: session(1, "pb-san-a", "san0"), 2: session(2, "pb-san-b", "san1")},
 		maps:     []mapView{{"mpath-x", []pathView{disk(1), disk(2)}}},
+		iscsid:   "2.1.8",
 	}
 }
 
@@ -150,6 +170,9 @@ func start(t *testing.T, f *fakeHost, c Config) *rig {
 	r := &rig{t: t, f: f, w: newWatcher(f, c, tcpcut.SockDestroy), links: make(chan linkwatch.Link), stop: stop}
 	if err := r.w.saved.load(); err != nil {
 		t.Fatal(err)
+	}
+	if !c.Off {
+		go r.w.learn(ctx)
 	}
 	go r.w.loop(ctx, r.links)
 	r.link("san0", true)
@@ -358,6 +381,7 @@ func TestCannotRemember(t *testing.T) {
 		r := &rig{t: t, f: f, w: newWatcher(f, cfg, tcpcut.SockDestroy), links: make(chan linkwatch.Link)}
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
+		r.w.learn(ctx)
 		go r.w.loop(ctx, r.links)
 		r.link("san1", true)
 		r.link("san0", false)

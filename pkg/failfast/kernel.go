@@ -20,6 +20,10 @@ type host interface {
 	// look gives all sessions, and the maps over those of the NICs.
 	look(nics []string) (view, error)
 	session(id int) (sysfs.Session, error)
+	// version is iscsid's.
+	version(ctx context.Context) (string, error)
+	// isid is what the kernel says of a session's, the zero value when it says nothing.
+	isid(session int) (iscsi.ISID, error)
 	// end has the target end a session, which it is told over another one. nil is its word that it has done so.
 	end(ctx context.Context, session, over sysfs.Session) error
 	// setRecovery fails with EBUSY once the session is known to be lost.
@@ -41,6 +45,10 @@ func isBusy(err error) bool { return errors.Is(err, unix.EBUSY) }
 
 func (k kernel) session(id int) (sysfs.Session, error) { return k.sys.Session(id) }
 
+func (k kernel) version(ctx context.Context) (string, error) { return k.iscsi.Version(ctx) }
+
+func (k kernel) isid(session int) (iscsi.ISID, error) { return k.sys.ISID(session) }
+
 func (k kernel) setRecovery(session, seconds int) error {
 	return k.sys.SetRecoveryTimeout(session, seconds)
 }
@@ -56,8 +64,8 @@ func (k kernel) end(ctx context.Context, session, over sysfs.Session) error {
 		return err
 	}
 	return iscsi.Reinstate(ctx, iscsi.Reinstatement{
-		Asking:  iscsi.Asking{NIC: over.NIC, Portal: over.Portal, Initiator: session.Initiator, Target: session.Target},
-		Session: session.ID, CHAP: chap,
+		Asking: iscsi.Asking{NIC: over.NIC, Portal: over.Portal, Initiator: session.Initiator, Target: session.Target},
+		ISID:   iscsi.ISIDOf(session.ID), CHAP: chap,
 	})
 }
 

@@ -91,6 +91,9 @@ func (w *Watcher) confirm(ctx context.Context, leaving []hostage) (over []hostag
 
 // end tells the target that a session is over, by one way after the other.
 func (w *Watcher) end(ctx context.Context, h hostage) error {
+	if err := w.identified(h.ID); err != nil {
+		return err
+	}
 	if len(h.ways) == 0 {
 		return errNoWay
 	}

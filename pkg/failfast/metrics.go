@@ -1,10 +1,6 @@
 package failfast
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/portbind/portbind/pkg/failfast/tcpcut"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // totals are the metrics.
 type totals struct {
@@ -12,8 +8,11 @@ type totals struct {
 	method   *prometheus.GaugeVec
 }
 
-func newTotals(method tcpcut.Method) totals {
-	t := totals{
+// methodOff as a method: it is not wanted.
+const methodOff = "off"
+
+func newTotals() totals {
+	return totals{
 		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "portbind_failfast_sessions_total", Help: "Sessions whose NIC lost its link, by what was done about it.",
 		}, []string{"interface", "outcome"}),
@@ -21,8 +20,12 @@ func newTotals(method tcpcut.Method) totals {
 			Name: "portbind_failfast_method", Help: "1 for the way in which the connections of a lost link are ended on this node.",
 		}, []string{"method"}),
 	}
-	t.method.WithLabelValues(string(method)).Set(1)
-	return t
+}
+
+// report sets the method, in place of the one before.
+func (t totals) report(method string) {
+	t.method.Reset()
+	t.method.WithLabelValues(method).Set(1)
 }
 
 // Describe implements prometheus.Collector.

@@ -2,16 +2,14 @@ package failfast
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"time"
 
 	"k8s.io/klog/v2"
 
+	"github.com/portbind/portbind/pkg/keep"
 	"github.com/portbind/portbind/pkg/sysfs"
 )
 
@@ -38,15 +36,8 @@ type savedFile struct {
 
 // load reads what another process left in this boot.
 func (s *saved) load() error {
-	data, err := os.ReadFile(s.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	var f savedFile
-	if err == nil {
-		err = json.Unmarshal(data, &f)
-	}
-	if err != nil {
+	if _, err := keep.Load(s.file, &f); err != nil {
 		return fmt.Errorf("read recovery times: %w", err)
 	}
 	if f.BootID == s.bootID {
@@ -85,15 +76,7 @@ func (s *saved) drop(ids []int) error {
 }
 
 func (s *saved) write(sessions map[int]recovery) error {
-	data, err := json.Marshal(savedFile{s.bootID, sessions})
-	if err != nil {
-		return fmt.Errorf("write recovery times: %w", err)
-	}
-	tmp := s.file + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("write recovery times: %w", err)
-	}
-	if err := os.Rename(tmp, s.file); err != nil {
+	if err := keep.Hand(s.file, savedFile{s.bootID, sessions}); err != nil {
 		return fmt.Errorf("write recovery times: %w", err)
 	}
 	return nil

@@ -38,9 +38,9 @@ type Reinstatement struct {
 	// Asking says from where and to whom; the portal must be of the session's portal group.
 	Asking
 
-	// Session is its number in this kernel, from which iscsid made its ISID.
-	Session int
-	CHAP    *CHAP // nil where the target asks for none
+	// ISID is what it logged in with.
+	ISID ISID
+	CHAP *CHAP // nil where the target asks for none
 }
 
 // Reinstate ends a session at the target without its own connection, which may lead nowhere: it logs in with the same ISID,
@@ -55,23 +55,17 @@ func Reinstate(ctx context.Context, r Reinstatement) error {
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	l := login{conn: conn, isid: isidOf(r.Session), auth: authentication{chap: r.CHAP}}
+	l := login{conn: conn, isid: r.ISID, auth: authentication{chap: r.CHAP}}
 	if err := l.run(r.Asking); err != nil {
-		return fmt.Errorf("reinstate session %d at %s from %s: %w", r.Session, r.Portal, r.NIC, errors.Join(err, ctx.Err()))
+		return fmt.Errorf("reinstate session %x at %s from %s: %w", r.ISID, r.Portal, r.NIC, errors.Join(err, ctx.Err()))
 	}
 	return nil
-}
-
-// isidOf is how iscsid makes an ISID: open-iscsi's OUI, and the session's number as the qualifier (usr/initiator.c, since 2.0.874
-// of 2016; sysfs shows zeros).
-func isidOf(session int) [6]byte {
-	return [6]byte{0x00, 0x02, 0x3d, byte(session >> 16), byte(session >> 8), byte(session)} //nolint:gosec // its 24 bits
 }
 
 // login is one under way.
 type login struct {
 	conn  net.Conn
-	isid  [6]byte
+	isid  ISID
 	auth  authentication
 	stage byte
 	// expStatSN is the number that the target's next answer should have.

@@ -113,8 +113,8 @@ func TestReinstate(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			err := Reinstate(ctx, Reinstatement{
-				Asking:  Asking{NIC: "lo", Portal: portal, Initiator: "iqn.2026-11.io.example:a", Target: "iqn.2026-11.io.example:t"},
-				Session: 0x010203, CHAP: c.chap,
+				Asking: Asking{NIC: "lo", Portal: portal, Initiator: "iqn.2026-11.io.example:a", Target: "iqn.2026-11.io.example:t"},
+				ISID:   ISIDOf(0x010203), CHAP: c.chap,
 			})
 			if errors.Is(err, unix.EPERM) {
 				t.Skip("no permission to bind to a device: ", err)

@@ -30,18 +30,27 @@ func Load(path string, value any) (bool, error) {
 // Save replaces a file, mode 0600; it is on the disk when Save returns. After a crash or a loss of power before that, the old or
 // the new content is there. Two calls at once must not be about one file.
 func Save(path string, value any) error {
+	if err := replace(path, value, (*os.File).Sync); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// Hand is Save for what need not outlive this boot, only this process: it does not wait for the disk.
+func Hand(path string, value any) error {
+	return replace(path, value, func(*os.File) error { return nil })
+}
+
+func replace(path string, value any, finish func(*os.File) error) error {
 	raw, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return err
 	}
 	temp := path + ".tmp"
-	if err := writeSynced(temp, raw); err != nil {
+	if err := write(temp, raw, finish); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
-	if err := os.Rename(temp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return os.Rename(temp, path)
 }
 
 // Remove deletes a file durably; none is success.
@@ -55,15 +64,15 @@ func Remove(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// writeSynced writes a file through to the disk.
-func writeSynced(path string, data []byte) error {
+// write makes a file, and does with it what is left to do when all is in it.
+func write(path string, data []byte, finish func(*os.File) error) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(data)
 	if err == nil {
-		err = file.Sync()
+		err = finish(file)
 	}
 	return errors.Join(err, file.Close())
 }

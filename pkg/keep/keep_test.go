@@ -12,8 +12,8 @@ func TestKeep(t *testing.T) {
 	if found, err := Load(path, &got); found || err != nil {
 		t.Errorf("nothing saved yet: %v, %v", found, err)
 	}
-	for n := range 2 {
-		if err := Save(path, map[string]int{"a": n}); err != nil {
+	for n, save := range []func(string, any) error{Hand, Save} {
+		if err := save(path, map[string]int{"a": n}); err != nil {
 			t.Fatal(err)
 		}
 		if found, err := Load(path, &got); !found || err != nil || got["a"] != n {
