@@ -38,7 +38,7 @@ func (e *Env) tearDownLIO() {
 	const tpg = "/iscsi/iqn.*/tpgt_*"
 	for _, pattern := range []string{
 		tpg + "/np/*", tpg + "/acls/*/lun_*/!link", tpg + "/acls/*/lun_*", tpg + "/acls/*",
-		tpg + "/lun/lun_*/!link", tpg + "/lun/lun_*", tpg, "/iscsi/iqn.*", "/core/*_*/!dir", "/core/*_*",
+		tpg + "/lun/lun_*/!link", tpg + "/lun/lun_*", tpg, "/iscsi/iqn.*", "/core/*_*/*/alua/tpgt_*", "/core/*_*/!dir", "/core/*_*",
 	} {
 		for _, path := range expand(configfs + pattern) {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -20,17 +20,18 @@ type RawTarget struct {
 // RawTarget makes a target with a portal on each portal address of the network.
 func (e *Env) RawTarget(iqn string) *RawTarget {
 	e.T.Helper()
-	t := &RawTarget{IQN: iqn, e: e, tpg: filepath.Join(configfs, "iscsi", iqn, "tpgt_1")}
 	e.T.Cleanup(e.tearDownLIO)
+	return e.portalGroup(iqn, 1, e.Net.Portals...)
+}
+
+// portalGroup makes one of a target's portal groups.
+func (e *Env) portalGroup(iqn string, tag int, portals ...string) *RawTarget {
+	e.T.Helper()
+	t := &RawTarget{IQN: iqn, e: e, tpg: filepath.Join(configfs, "iscsi", iqn, fmt.Sprintf("tpgt_%d", tag))}
 	e.must(os.MkdirAll(t.tpg, 0o755))
-	e.inTargetNS(func() error {
-		for _, p := range e.Net.Portals {
-			if err := os.Mkdir(t.tpg+"/np/"+p+":3260", 0o755); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	for _, p := range portals {
+		t.AddPortal(p)
+	}
 	for attr, value := range map[string]string{"authentication": "0", "generate_node_acls": "1", "demo_mode_write_protect": "0"} {
 		e.Write(t.tpg+"/attrib/"+attr, value)
 	}
