@@ -51,6 +51,8 @@ type Pool struct {
 	Overcommit float64 `json:"overcommit"`
 	// RefuseAbove says when nothing more is made.
 	RefuseAbove Thresholds `json:"refuseAbove"`
+	// WarnAbove says when volumes are reported as degraded because the pool is nearly full; not above RefuseAbove.
+	WarnAbove Thresholds `json:"warnAbove"`
 }
 
 // Thresholds are used percents.
@@ -66,6 +68,10 @@ const (
 	DefaultStateDir = "/var/lib/portbind-targetd"
 	DefaultData     = 95
 	DefaultMetadata = 90
+
+	DefaultWarnData     = 85
+	DefaultWarnMetadata = 80
+
 	defaultPKI      = "/etc/portbind-targetd/pki"
 
 	chapRequired = "required"
@@ -104,7 +110,7 @@ func Parse(data []byte) (*Config, error) {
 		return nil, err
 	}
 	for i := range c.Pools {
-		c.Pools[i].RefuseAbove.setDefaults()
+		c.Pools[i].setDefaults()
 	}
 	if err := c.check(); err != nil {
 		return nil, err
@@ -112,12 +118,17 @@ func Parse(data []byte) (*Config, error) {
 	return c, nil
 }
 
-func (t *Thresholds) setDefaults() {
+func (p *Pool) setDefaults() {
+	p.RefuseAbove.setDefaults(DefaultData, DefaultMetadata)
+	p.WarnAbove.setDefaults(min(DefaultWarnData, p.RefuseAbove.Data), min(DefaultWarnMetadata, p.RefuseAbove.Metadata))
+}
+
+func (t *Thresholds) setDefaults(data, metadata float64) {
 	if t.Data == 0 {
-		t.Data = DefaultData
+		t.Data = data
 	}
 	if t.Metadata == 0 {
-		t.Metadata = DefaultMetadata
+		t.Metadata = metadata
 	}
 }
 
@@ -218,6 +229,10 @@ func (c *Config) checkPools(bad func(field, format string, args ...any)) {
 			bad(field+".overcommit", "%g is below 0", p.Overcommit)
 		}
 		p.RefuseAbove.check(field+".refuseAbove", bad)
+		p.WarnAbove.check(field+".warnAbove", bad)
+		if p.WarnAbove.Data > p.RefuseAbove.Data || p.WarnAbove.Metadata > p.RefuseAbove.Metadata {
+			bad(field+".warnAbove", "above refuseAbove (%g data, %g metadata)", p.RefuseAbove.Data, p.RefuseAbove.Metadata)
+		}
 	}
 }
 

@@ -18,8 +18,20 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !c.CHAPRequired() || c.Listen != ":9760" || c.Health != "127.0.0.1:9761" || c.Pools[0].RefuseAbove != (Thresholds{95, 90}) ||
+		c.Pools[0].WarnAbove != (Thresholds{85, 80}) ||
 		len(c.PortalAddrs()) != 2 || c.StateDir != "/var/lib/portbind-targetd" {
 		t.Errorf("got %+v", c)
+	}
+}
+
+// TestWarnAboveFollowsRefuseAbove: whoever refuses early is warned no later.
+func TestWarnAboveFollowsRefuseAbove(t *testing.T) {
+	c, err := Parse([]byte(strings.Replace(minimal, "thinPool: pool", "thinPool: pool, refuseAbove: {data: 70}, warnAbove: {metadata: 50}", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Pools[0].WarnAbove; got != (Thresholds{70, 50}) {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -45,6 +57,8 @@ func TestRefused(t *testing.T) {
 		"pools[0].name":             strings.Replace(minimal, "name: fast", "name: Fast", 1),
 		"pools[0].overcommit":       strings.Replace(minimal, "thinPool: pool", "thinPool: pool, overcommit: -1", 1),
 		"pools[0].refuseAbove.data": strings.Replace(minimal, "thinPool: pool", "thinPool: pool, refuseAbove: {data: 101}", 1),
+		"pools[0].warnAbove.data":   strings.Replace(minimal, "thinPool: pool", "thinPool: pool, warnAbove: {data: -1}", 1),
+		"pools[0].warnAbove":        strings.Replace(minimal, "thinPool: pool", "thinPool: pool, warnAbove: {metadata: 91}", 1),
 		"pools[1]":                  strings.Replace(minimal, "thinPool: pool}", "thinPool: pool}, {name: slow, vg: vg0, thinPool: pool}", 1),
 		"health":                    minimal + "health: 10.0.0.1:9761\n",
 		"listen":                    minimal + "listen: nowhere\n",

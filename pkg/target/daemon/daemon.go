@@ -160,6 +160,7 @@ func Pools(cfg *config.Config, runner hostexec.Runner) map[string]pool.Driver {
 			Name: p.Name, ThinPool: p.ThinPool,
 			Limits: lvmthin.Limits{
 				Data: p.RefuseAbove.Data / 100, Metadata: p.RefuseAbove.Metadata / 100, Overcommit: p.Overcommit,
+				WarnData: p.WarnAbove.Data / 100, WarnMetadata: p.WarnAbove.Metadata / 100,
 			},
 		})
 	}

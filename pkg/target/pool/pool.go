@@ -93,6 +93,8 @@ type Driver interface {
 	Snapshots(ctx context.Context) ([]Snapshot, error)
 	// Usage may be a second old.
 	Usage(ctx context.Context) (Usage, error)
+	// Problems are the pool's own, which all of its volumes share: none when it is well. They may be a second old.
+	Problems(ctx context.Context) ([]Problem, error)
 
 	// CreateVolume makes a volume or returns the one of that name when it fits: ErrExists when it does not,
 	// ErrOutOfRange for sizes, ErrNotFound for the source, ErrExhausted for a full pool.
@@ -113,6 +115,8 @@ type Driver interface {
 	Activate(ctx context.Context, names ...string) error
 	// Device is the path of a volume's block device while it is active.
 	Device(name string) string
+	// Active says whether the block device is there.
+	Active(name string) (bool, error)
 	// Deactivate removes the block device. Without one, or without such a volume, it does nothing.
 	Deactivate(ctx context.Context, name string) error
 }

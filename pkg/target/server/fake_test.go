@@ -32,6 +32,9 @@ type fakePool struct {
 	// hold, when set, is waited for in CreateVolume; began is told first.
 	hold, began chan struct{}
 	made        int
+	problems    []pool.Problem
+	// broken makes reads fail.
+	broken error
 }
 
 func newFakePool() *fakePool {
@@ -51,7 +54,13 @@ func sorted[T any](m map[string]T) []T {
 func (f *fakePool) Volumes(context.Context) ([]pool.Volume, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return sorted(f.volumes), nil
+	return sorted(f.volumes), f.broken
+}
+
+func (f *fakePool) Problems(context.Context) ([]pool.Problem, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.problems), f.broken
 }
 
 func (f *fakePool) Snapshots(context.Context) ([]pool.Snapshot, error) {
@@ -140,6 +149,12 @@ func (f *fakePool) Activate(_ context.Context, names ...string) error {
 		f.active[name] = true
 	}
 	return nil
+}
+
+func (f *fakePool) Active(name string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.active[name], nil
 }
 
 func (f *fakePool) Device(name string) string { return "/dev/vg/" + name }

@@ -73,6 +73,14 @@ func (j *jobs) start(ctx context.Context, object string, req proto.Message, work
 	return w, nil
 }
 
+// busy says whether a call works on an object.
+func (j *jobs) busy(object string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, busy := j.running[object]
+	return busy
+}
+
 func (j *jobs) work(ctx context.Context, object string, w *job, work workFunc) {
 	defer j.group.Done()
 	w.result, w.err = work(ctx)

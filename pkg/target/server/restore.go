@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -169,6 +170,7 @@ func (s *Server) Maintain(ctx context.Context) {
 }
 
 func (s *Server) retryFailed(ctx context.Context) {
+	s.markLost(ctx)
 	s.mu.Lock()
 	keys := slices.Collect(maps.Keys(s.failed))
 	s.mu.Unlock()
@@ -181,6 +183,30 @@ func (s *Server) retryFailed(ctx context.Context) {
 			return &emptypb.Empty{}, nil
 		})
 		klog.FromContext(ctx).V(4).Info("Tried an export again", "volume", k.pool+"/"+k.volume, "outcome", err)
+	}
+}
+
+// errLost is an export that was taken out of the kernel behind the daemon's back.
+var errLost = errors.New("it is not in the kernel any more")
+
+// markLost counts exports as failed that are recorded and that the kernel does not have.
+func (s *Server) markLost(ctx context.Context) {
+	for _, e := range s.allExports() {
+		what, err := s.lacks(e)
+		if err != nil {
+			klog.FromContext(ctx).Error(err, "An export cannot be looked at")
+			continue
+		}
+		if what == "" {
+			continue
+		}
+		klog.FromContext(ctx).Info("An export is not in the kernel any more", "volume", e.Pool+"/"+e.Volume,
+			"initiator", e.Initiator, "missing", what)
+		s.mu.Lock()
+		if _, ok := s.exports[keyOf(e)]; ok {
+			s.failed[keyOf(e)] = errLost
+		}
+		s.mu.Unlock()
 	}
 }
 

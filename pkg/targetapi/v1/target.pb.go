@@ -25,6 +25,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Severity says what a problem does to the users of a volume. One that is not known is to be taken for DEGRADED.
+type Severity int32
+
+const (
+	Severity_SEVERITY_UNSPECIFIED Severity = 0
+	// It works, but not as it should, or will not for long.
+	Severity_SEVERITY_DEGRADED Severity = 1
+	// No initiator can use it.
+	Severity_SEVERITY_INACCESSIBLE Severity = 2
+	// What was written is gone, as far as this host can see.
+	Severity_SEVERITY_DATA_LOSS Severity = 3
+)
+
+// Enum value maps for Severity.
+var (
+	Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_DEGRADED",
+		2: "SEVERITY_INACCESSIBLE",
+		3: "SEVERITY_DATA_LOSS",
+	}
+	Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED":  0,
+		"SEVERITY_DEGRADED":     1,
+		"SEVERITY_INACCESSIBLE": 2,
+		"SEVERITY_DATA_LOSS":    3,
+	}
+)
+
+func (x Severity) Enum() *Severity {
+	p := new(Severity)
+	*p = x
+	return p
+}
+
+func (x Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_pkg_targetapi_v1_target_proto_enumTypes[0].Descriptor()
+}
+
+func (Severity) Type() protoreflect.EnumType {
+	return &file_pkg_targetapi_v1_target_proto_enumTypes[0]
+}
+
+func (x Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Severity.Descriptor instead.
+func (Severity) EnumDescriptor() ([]byte, []int) {
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{0}
+}
+
 // VolumeKey names a volume. name and pool: 1 to 63 of [a-z0-9.-], first and last [a-z0-9].
 type VolumeKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1521,6 +1577,271 @@ func (*UnpublishResponse) Descriptor() ([]byte, []int) {
 	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{25}
 }
 
+type GetVolumeHealthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *VolumeKey             `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetVolumeHealthRequest) Reset() {
+	*x = GetVolumeHealthRequest{}
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetVolumeHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetVolumeHealthRequest) ProtoMessage() {}
+
+func (x *GetVolumeHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetVolumeHealthRequest.ProtoReflect.Descriptor instead.
+func (*GetVolumeHealthRequest) Descriptor() ([]byte, []int) {
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetVolumeHealthRequest) GetKey() *VolumeKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type ListVolumeHealthRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in ListVolumesRequest.
+	MaxEntries    uint32 `protobuf:"varint,1,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
+	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListVolumeHealthRequest) Reset() {
+	*x = ListVolumeHealthRequest{}
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListVolumeHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListVolumeHealthRequest) ProtoMessage() {}
+
+func (x *ListVolumeHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListVolumeHealthRequest.ProtoReflect.Descriptor instead.
+func (*ListVolumeHealthRequest) Descriptor() ([]byte, []int) {
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListVolumeHealthRequest) GetMaxEntries() uint32 {
+	if x != nil {
+		return x.MaxEntries
+	}
+	return 0
+}
+
+func (x *ListVolumeHealthRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type ListVolumeHealthResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volumes       []*VolumeHealth        `protobuf:"bytes,1,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	NextToken     string                 `protobuf:"bytes,2,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListVolumeHealthResponse) Reset() {
+	*x = ListVolumeHealthResponse{}
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListVolumeHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListVolumeHealthResponse) ProtoMessage() {}
+
+func (x *ListVolumeHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListVolumeHealthResponse.ProtoReflect.Descriptor instead.
+func (*ListVolumeHealthResponse) Descriptor() ([]byte, []int) {
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListVolumeHealthResponse) GetVolumes() []*VolumeHealth {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+func (x *ListVolumeHealthResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
+type VolumeHealth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *VolumeKey             `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// No two with the same severity and reason.
+	Problems      []*Problem `protobuf:"bytes,2,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeHealth) Reset() {
+	*x = VolumeHealth{}
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeHealth) ProtoMessage() {}
+
+func (x *VolumeHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeHealth.ProtoReflect.Descriptor instead.
+func (*VolumeHealth) Descriptor() ([]byte, []int) {
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *VolumeHealth) GetKey() *VolumeKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *VolumeHealth) GetProblems() []*Problem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+// Problem is one thing that is wrong with a volume, or with what it is made of.
+type Problem struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Severity Severity               `protobuf:"varint,1,opt,name=severity,proto3,enum=portbind.target.v1.Severity" json:"severity,omitempty"`
+	// CamelCase, for machines.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What is wrong and what to do, for people.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Problem) Reset() {
+	*x = Problem{}
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Problem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Problem) ProtoMessage() {}
+
+func (x *Problem) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_targetapi_v1_target_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Problem.ProtoReflect.Descriptor instead.
+func (*Problem) Descriptor() ([]byte, []int) {
+	return file_pkg_targetapi_v1_target_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Problem) GetSeverity() Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+func (x *Problem) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Problem) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_pkg_targetapi_v1_target_proto protoreflect.FileDescriptor
 
 const file_pkg_targetapi_v1_target_proto_rawDesc = "" +
@@ -1650,7 +1971,30 @@ const file_pkg_targetapi_v1_target_proto_rawDesc = "" +
 	"\x10UnpublishRequest\x12/\n" +
 	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\x12\x1c\n" +
 	"\tinitiator\x18\x02 \x01(\tR\tinitiator\"\x13\n" +
-	"\x11UnpublishResponse2\x9a\t\n" +
+	"\x11UnpublishResponse\"I\n" +
+	"\x16GetVolumeHealthRequest\x12/\n" +
+	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\"P\n" +
+	"\x17ListVolumeHealthRequest\x12\x1f\n" +
+	"\vmax_entries\x18\x01 \x01(\rR\n" +
+	"maxEntries\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"u\n" +
+	"\x18ListVolumeHealthResponse\x12:\n" +
+	"\avolumes\x18\x01 \x03(\v2 .portbind.target.v1.VolumeHealthR\avolumes\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken\"x\n" +
+	"\fVolumeHealth\x12/\n" +
+	"\x03key\x18\x01 \x01(\v2\x1d.portbind.target.v1.VolumeKeyR\x03key\x127\n" +
+	"\bproblems\x18\x02 \x03(\v2\x1b.portbind.target.v1.ProblemR\bproblems\"u\n" +
+	"\aProblem\x128\n" +
+	"\bseverity\x18\x01 \x01(\x0e2\x1c.portbind.target.v1.SeverityR\bseverity\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage*n\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11SEVERITY_DEGRADED\x10\x01\x12\x19\n" +
+	"\x15SEVERITY_INACCESSIBLE\x10\x02\x12\x16\n" +
+	"\x12SEVERITY_DATA_LOSS\x10\x032\xea\n" +
+	"\n" +
 	"\x06Target\x12R\n" +
 	"\aGetInfo\x12\".portbind.target.v1.GetInfoRequest\x1a#.portbind.target.v1.GetInfoResponse\x12S\n" +
 	"\fCreateVolume\x12'.portbind.target.v1.CreateVolumeRequest\x1a\x1a.portbind.target.v1.Volume\x12a\n" +
@@ -1664,7 +2008,9 @@ const file_pkg_targetapi_v1_target_proto_rawDesc = "" +
 	"\vGetSnapshot\x12&.portbind.target.v1.GetSnapshotRequest\x1a\x1c.portbind.target.v1.Snapshot\x12d\n" +
 	"\rListSnapshots\x12(.portbind.target.v1.ListSnapshotsRequest\x1a).portbind.target.v1.ListSnapshotsResponse\x12R\n" +
 	"\aPublish\x12\".portbind.target.v1.PublishRequest\x1a#.portbind.target.v1.PublishResponse\x12X\n" +
-	"\tUnpublish\x12$.portbind.target.v1.UnpublishRequest\x1a%.portbind.target.v1.UnpublishResponseB8Z6github.com/portbind/portbind/pkg/targetapi/v1;targetv1b\x06proto3"
+	"\tUnpublish\x12$.portbind.target.v1.UnpublishRequest\x1a%.portbind.target.v1.UnpublishResponse\x12_\n" +
+	"\x0fGetVolumeHealth\x12*.portbind.target.v1.GetVolumeHealthRequest\x1a .portbind.target.v1.VolumeHealth\x12m\n" +
+	"\x10ListVolumeHealth\x12+.portbind.target.v1.ListVolumeHealthRequest\x1a,.portbind.target.v1.ListVolumeHealthResponseB8Z6github.com/portbind/portbind/pkg/targetapi/v1;targetv1b\x06proto3"
 
 var (
 	file_pkg_targetapi_v1_target_proto_rawDescOnce sync.Once
@@ -1678,101 +2024,117 @@ func file_pkg_targetapi_v1_target_proto_rawDescGZIP() []byte {
 	return file_pkg_targetapi_v1_target_proto_rawDescData
 }
 
-var file_pkg_targetapi_v1_target_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_pkg_targetapi_v1_target_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_pkg_targetapi_v1_target_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_pkg_targetapi_v1_target_proto_goTypes = []any{
-	(*VolumeKey)(nil),              // 0: portbind.target.v1.VolumeKey
-	(*SnapshotKey)(nil),            // 1: portbind.target.v1.SnapshotKey
-	(*GetInfoRequest)(nil),         // 2: portbind.target.v1.GetInfoRequest
-	(*GetInfoResponse)(nil),        // 3: portbind.target.v1.GetInfoResponse
-	(*Pool)(nil),                   // 4: portbind.target.v1.Pool
-	(*Volume)(nil),                 // 5: portbind.target.v1.Volume
-	(*CreateVolumeRequest)(nil),    // 6: portbind.target.v1.CreateVolumeRequest
-	(*DeleteVolumeRequest)(nil),    // 7: portbind.target.v1.DeleteVolumeRequest
-	(*DeleteVolumeResponse)(nil),   // 8: portbind.target.v1.DeleteVolumeResponse
-	(*GetVolumeRequest)(nil),       // 9: portbind.target.v1.GetVolumeRequest
-	(*ListVolumesRequest)(nil),     // 10: portbind.target.v1.ListVolumesRequest
-	(*ListVolumesResponse)(nil),    // 11: portbind.target.v1.ListVolumesResponse
-	(*ExpandVolumeRequest)(nil),    // 12: portbind.target.v1.ExpandVolumeRequest
-	(*ModifyVolumeRequest)(nil),    // 13: portbind.target.v1.ModifyVolumeRequest
-	(*Snapshot)(nil),               // 14: portbind.target.v1.Snapshot
-	(*CreateSnapshotRequest)(nil),  // 15: portbind.target.v1.CreateSnapshotRequest
-	(*DeleteSnapshotRequest)(nil),  // 16: portbind.target.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil), // 17: portbind.target.v1.DeleteSnapshotResponse
-	(*GetSnapshotRequest)(nil),     // 18: portbind.target.v1.GetSnapshotRequest
-	(*ListSnapshotsRequest)(nil),   // 19: portbind.target.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 20: portbind.target.v1.ListSnapshotsResponse
-	(*PublishRequest)(nil),         // 21: portbind.target.v1.PublishRequest
-	(*Chap)(nil),                   // 22: portbind.target.v1.Chap
-	(*PublishResponse)(nil),        // 23: portbind.target.v1.PublishResponse
-	(*UnpublishRequest)(nil),       // 24: portbind.target.v1.UnpublishRequest
-	(*UnpublishResponse)(nil),      // 25: portbind.target.v1.UnpublishResponse
-	nil,                            // 26: portbind.target.v1.Volume.AttributesEntry
-	nil,                            // 27: portbind.target.v1.CreateVolumeRequest.AttributesEntry
-	nil,                            // 28: portbind.target.v1.ModifyVolumeRequest.AttributesEntry
-	nil,                            // 29: portbind.target.v1.PublishResponse.AttributesEntry
-	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
+	(Severity)(0),                    // 0: portbind.target.v1.Severity
+	(*VolumeKey)(nil),                // 1: portbind.target.v1.VolumeKey
+	(*SnapshotKey)(nil),              // 2: portbind.target.v1.SnapshotKey
+	(*GetInfoRequest)(nil),           // 3: portbind.target.v1.GetInfoRequest
+	(*GetInfoResponse)(nil),          // 4: portbind.target.v1.GetInfoResponse
+	(*Pool)(nil),                     // 5: portbind.target.v1.Pool
+	(*Volume)(nil),                   // 6: portbind.target.v1.Volume
+	(*CreateVolumeRequest)(nil),      // 7: portbind.target.v1.CreateVolumeRequest
+	(*DeleteVolumeRequest)(nil),      // 8: portbind.target.v1.DeleteVolumeRequest
+	(*DeleteVolumeResponse)(nil),     // 9: portbind.target.v1.DeleteVolumeResponse
+	(*GetVolumeRequest)(nil),         // 10: portbind.target.v1.GetVolumeRequest
+	(*ListVolumesRequest)(nil),       // 11: portbind.target.v1.ListVolumesRequest
+	(*ListVolumesResponse)(nil),      // 12: portbind.target.v1.ListVolumesResponse
+	(*ExpandVolumeRequest)(nil),      // 13: portbind.target.v1.ExpandVolumeRequest
+	(*ModifyVolumeRequest)(nil),      // 14: portbind.target.v1.ModifyVolumeRequest
+	(*Snapshot)(nil),                 // 15: portbind.target.v1.Snapshot
+	(*CreateSnapshotRequest)(nil),    // 16: portbind.target.v1.CreateSnapshotRequest
+	(*DeleteSnapshotRequest)(nil),    // 17: portbind.target.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil),   // 18: portbind.target.v1.DeleteSnapshotResponse
+	(*GetSnapshotRequest)(nil),       // 19: portbind.target.v1.GetSnapshotRequest
+	(*ListSnapshotsRequest)(nil),     // 20: portbind.target.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),    // 21: portbind.target.v1.ListSnapshotsResponse
+	(*PublishRequest)(nil),           // 22: portbind.target.v1.PublishRequest
+	(*Chap)(nil),                     // 23: portbind.target.v1.Chap
+	(*PublishResponse)(nil),          // 24: portbind.target.v1.PublishResponse
+	(*UnpublishRequest)(nil),         // 25: portbind.target.v1.UnpublishRequest
+	(*UnpublishResponse)(nil),        // 26: portbind.target.v1.UnpublishResponse
+	(*GetVolumeHealthRequest)(nil),   // 27: portbind.target.v1.GetVolumeHealthRequest
+	(*ListVolumeHealthRequest)(nil),  // 28: portbind.target.v1.ListVolumeHealthRequest
+	(*ListVolumeHealthResponse)(nil), // 29: portbind.target.v1.ListVolumeHealthResponse
+	(*VolumeHealth)(nil),             // 30: portbind.target.v1.VolumeHealth
+	(*Problem)(nil),                  // 31: portbind.target.v1.Problem
+	nil,                              // 32: portbind.target.v1.Volume.AttributesEntry
+	nil,                              // 33: portbind.target.v1.CreateVolumeRequest.AttributesEntry
+	nil,                              // 34: portbind.target.v1.ModifyVolumeRequest.AttributesEntry
+	nil,                              // 35: portbind.target.v1.PublishResponse.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
 }
 var file_pkg_targetapi_v1_target_proto_depIdxs = []int32{
-	4,  // 0: portbind.target.v1.GetInfoResponse.pools:type_name -> portbind.target.v1.Pool
-	0,  // 1: portbind.target.v1.Volume.key:type_name -> portbind.target.v1.VolumeKey
-	1,  // 2: portbind.target.v1.Volume.source_snapshot:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 3: portbind.target.v1.Volume.source_volume:type_name -> portbind.target.v1.VolumeKey
-	30, // 4: portbind.target.v1.Volume.created:type_name -> google.protobuf.Timestamp
-	26, // 5: portbind.target.v1.Volume.attributes:type_name -> portbind.target.v1.Volume.AttributesEntry
-	0,  // 6: portbind.target.v1.CreateVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	1,  // 7: portbind.target.v1.CreateVolumeRequest.source_snapshot:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 8: portbind.target.v1.CreateVolumeRequest.source_volume:type_name -> portbind.target.v1.VolumeKey
-	27, // 9: portbind.target.v1.CreateVolumeRequest.attributes:type_name -> portbind.target.v1.CreateVolumeRequest.AttributesEntry
-	0,  // 10: portbind.target.v1.DeleteVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	0,  // 11: portbind.target.v1.GetVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	5,  // 12: portbind.target.v1.ListVolumesResponse.volumes:type_name -> portbind.target.v1.Volume
-	0,  // 13: portbind.target.v1.ExpandVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	0,  // 14: portbind.target.v1.ModifyVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
-	28, // 15: portbind.target.v1.ModifyVolumeRequest.attributes:type_name -> portbind.target.v1.ModifyVolumeRequest.AttributesEntry
-	1,  // 16: portbind.target.v1.Snapshot.key:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 17: portbind.target.v1.Snapshot.source:type_name -> portbind.target.v1.VolumeKey
-	30, // 18: portbind.target.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
-	1,  // 19: portbind.target.v1.CreateSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 20: portbind.target.v1.CreateSnapshotRequest.source:type_name -> portbind.target.v1.VolumeKey
-	1,  // 21: portbind.target.v1.DeleteSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
-	1,  // 22: portbind.target.v1.GetSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
-	0,  // 23: portbind.target.v1.ListSnapshotsRequest.source:type_name -> portbind.target.v1.VolumeKey
-	14, // 24: portbind.target.v1.ListSnapshotsResponse.snapshots:type_name -> portbind.target.v1.Snapshot
-	0,  // 25: portbind.target.v1.PublishRequest.key:type_name -> portbind.target.v1.VolumeKey
-	22, // 26: portbind.target.v1.PublishRequest.chap:type_name -> portbind.target.v1.Chap
-	29, // 27: portbind.target.v1.PublishResponse.attributes:type_name -> portbind.target.v1.PublishResponse.AttributesEntry
-	0,  // 28: portbind.target.v1.UnpublishRequest.key:type_name -> portbind.target.v1.VolumeKey
-	2,  // 29: portbind.target.v1.Target.GetInfo:input_type -> portbind.target.v1.GetInfoRequest
-	6,  // 30: portbind.target.v1.Target.CreateVolume:input_type -> portbind.target.v1.CreateVolumeRequest
-	7,  // 31: portbind.target.v1.Target.DeleteVolume:input_type -> portbind.target.v1.DeleteVolumeRequest
-	9,  // 32: portbind.target.v1.Target.GetVolume:input_type -> portbind.target.v1.GetVolumeRequest
-	10, // 33: portbind.target.v1.Target.ListVolumes:input_type -> portbind.target.v1.ListVolumesRequest
-	12, // 34: portbind.target.v1.Target.ExpandVolume:input_type -> portbind.target.v1.ExpandVolumeRequest
-	13, // 35: portbind.target.v1.Target.ModifyVolume:input_type -> portbind.target.v1.ModifyVolumeRequest
-	15, // 36: portbind.target.v1.Target.CreateSnapshot:input_type -> portbind.target.v1.CreateSnapshotRequest
-	16, // 37: portbind.target.v1.Target.DeleteSnapshot:input_type -> portbind.target.v1.DeleteSnapshotRequest
-	18, // 38: portbind.target.v1.Target.GetSnapshot:input_type -> portbind.target.v1.GetSnapshotRequest
-	19, // 39: portbind.target.v1.Target.ListSnapshots:input_type -> portbind.target.v1.ListSnapshotsRequest
-	21, // 40: portbind.target.v1.Target.Publish:input_type -> portbind.target.v1.PublishRequest
-	24, // 41: portbind.target.v1.Target.Unpublish:input_type -> portbind.target.v1.UnpublishRequest
-	3,  // 42: portbind.target.v1.Target.GetInfo:output_type -> portbind.target.v1.GetInfoResponse
-	5,  // 43: portbind.target.v1.Target.CreateVolume:output_type -> portbind.target.v1.Volume
-	8,  // 44: portbind.target.v1.Target.DeleteVolume:output_type -> portbind.target.v1.DeleteVolumeResponse
-	5,  // 45: portbind.target.v1.Target.GetVolume:output_type -> portbind.target.v1.Volume
-	11, // 46: portbind.target.v1.Target.ListVolumes:output_type -> portbind.target.v1.ListVolumesResponse
-	5,  // 47: portbind.target.v1.Target.ExpandVolume:output_type -> portbind.target.v1.Volume
-	5,  // 48: portbind.target.v1.Target.ModifyVolume:output_type -> portbind.target.v1.Volume
-	14, // 49: portbind.target.v1.Target.CreateSnapshot:output_type -> portbind.target.v1.Snapshot
-	17, // 50: portbind.target.v1.Target.DeleteSnapshot:output_type -> portbind.target.v1.DeleteSnapshotResponse
-	14, // 51: portbind.target.v1.Target.GetSnapshot:output_type -> portbind.target.v1.Snapshot
-	20, // 52: portbind.target.v1.Target.ListSnapshots:output_type -> portbind.target.v1.ListSnapshotsResponse
-	23, // 53: portbind.target.v1.Target.Publish:output_type -> portbind.target.v1.PublishResponse
-	25, // 54: portbind.target.v1.Target.Unpublish:output_type -> portbind.target.v1.UnpublishResponse
-	42, // [42:55] is the sub-list for method output_type
-	29, // [29:42] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	5,  // 0: portbind.target.v1.GetInfoResponse.pools:type_name -> portbind.target.v1.Pool
+	1,  // 1: portbind.target.v1.Volume.key:type_name -> portbind.target.v1.VolumeKey
+	2,  // 2: portbind.target.v1.Volume.source_snapshot:type_name -> portbind.target.v1.SnapshotKey
+	1,  // 3: portbind.target.v1.Volume.source_volume:type_name -> portbind.target.v1.VolumeKey
+	36, // 4: portbind.target.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	32, // 5: portbind.target.v1.Volume.attributes:type_name -> portbind.target.v1.Volume.AttributesEntry
+	1,  // 6: portbind.target.v1.CreateVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	2,  // 7: portbind.target.v1.CreateVolumeRequest.source_snapshot:type_name -> portbind.target.v1.SnapshotKey
+	1,  // 8: portbind.target.v1.CreateVolumeRequest.source_volume:type_name -> portbind.target.v1.VolumeKey
+	33, // 9: portbind.target.v1.CreateVolumeRequest.attributes:type_name -> portbind.target.v1.CreateVolumeRequest.AttributesEntry
+	1,  // 10: portbind.target.v1.DeleteVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	1,  // 11: portbind.target.v1.GetVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	6,  // 12: portbind.target.v1.ListVolumesResponse.volumes:type_name -> portbind.target.v1.Volume
+	1,  // 13: portbind.target.v1.ExpandVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	1,  // 14: portbind.target.v1.ModifyVolumeRequest.key:type_name -> portbind.target.v1.VolumeKey
+	34, // 15: portbind.target.v1.ModifyVolumeRequest.attributes:type_name -> portbind.target.v1.ModifyVolumeRequest.AttributesEntry
+	2,  // 16: portbind.target.v1.Snapshot.key:type_name -> portbind.target.v1.SnapshotKey
+	1,  // 17: portbind.target.v1.Snapshot.source:type_name -> portbind.target.v1.VolumeKey
+	36, // 18: portbind.target.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	2,  // 19: portbind.target.v1.CreateSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
+	1,  // 20: portbind.target.v1.CreateSnapshotRequest.source:type_name -> portbind.target.v1.VolumeKey
+	2,  // 21: portbind.target.v1.DeleteSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
+	2,  // 22: portbind.target.v1.GetSnapshotRequest.key:type_name -> portbind.target.v1.SnapshotKey
+	1,  // 23: portbind.target.v1.ListSnapshotsRequest.source:type_name -> portbind.target.v1.VolumeKey
+	15, // 24: portbind.target.v1.ListSnapshotsResponse.snapshots:type_name -> portbind.target.v1.Snapshot
+	1,  // 25: portbind.target.v1.PublishRequest.key:type_name -> portbind.target.v1.VolumeKey
+	23, // 26: portbind.target.v1.PublishRequest.chap:type_name -> portbind.target.v1.Chap
+	35, // 27: portbind.target.v1.PublishResponse.attributes:type_name -> portbind.target.v1.PublishResponse.AttributesEntry
+	1,  // 28: portbind.target.v1.UnpublishRequest.key:type_name -> portbind.target.v1.VolumeKey
+	1,  // 29: portbind.target.v1.GetVolumeHealthRequest.key:type_name -> portbind.target.v1.VolumeKey
+	30, // 30: portbind.target.v1.ListVolumeHealthResponse.volumes:type_name -> portbind.target.v1.VolumeHealth
+	1,  // 31: portbind.target.v1.VolumeHealth.key:type_name -> portbind.target.v1.VolumeKey
+	31, // 32: portbind.target.v1.VolumeHealth.problems:type_name -> portbind.target.v1.Problem
+	0,  // 33: portbind.target.v1.Problem.severity:type_name -> portbind.target.v1.Severity
+	3,  // 34: portbind.target.v1.Target.GetInfo:input_type -> portbind.target.v1.GetInfoRequest
+	7,  // 35: portbind.target.v1.Target.CreateVolume:input_type -> portbind.target.v1.CreateVolumeRequest
+	8,  // 36: portbind.target.v1.Target.DeleteVolume:input_type -> portbind.target.v1.DeleteVolumeRequest
+	10, // 37: portbind.target.v1.Target.GetVolume:input_type -> portbind.target.v1.GetVolumeRequest
+	11, // 38: portbind.target.v1.Target.ListVolumes:input_type -> portbind.target.v1.ListVolumesRequest
+	13, // 39: portbind.target.v1.Target.ExpandVolume:input_type -> portbind.target.v1.ExpandVolumeRequest
+	14, // 40: portbind.target.v1.Target.ModifyVolume:input_type -> portbind.target.v1.ModifyVolumeRequest
+	16, // 41: portbind.target.v1.Target.CreateSnapshot:input_type -> portbind.target.v1.CreateSnapshotRequest
+	17, // 42: portbind.target.v1.Target.DeleteSnapshot:input_type -> portbind.target.v1.DeleteSnapshotRequest
+	19, // 43: portbind.target.v1.Target.GetSnapshot:input_type -> portbind.target.v1.GetSnapshotRequest
+	20, // 44: portbind.target.v1.Target.ListSnapshots:input_type -> portbind.target.v1.ListSnapshotsRequest
+	22, // 45: portbind.target.v1.Target.Publish:input_type -> portbind.target.v1.PublishRequest
+	25, // 46: portbind.target.v1.Target.Unpublish:input_type -> portbind.target.v1.UnpublishRequest
+	27, // 47: portbind.target.v1.Target.GetVolumeHealth:input_type -> portbind.target.v1.GetVolumeHealthRequest
+	28, // 48: portbind.target.v1.Target.ListVolumeHealth:input_type -> portbind.target.v1.ListVolumeHealthRequest
+	4,  // 49: portbind.target.v1.Target.GetInfo:output_type -> portbind.target.v1.GetInfoResponse
+	6,  // 50: portbind.target.v1.Target.CreateVolume:output_type -> portbind.target.v1.Volume
+	9,  // 51: portbind.target.v1.Target.DeleteVolume:output_type -> portbind.target.v1.DeleteVolumeResponse
+	6,  // 52: portbind.target.v1.Target.GetVolume:output_type -> portbind.target.v1.Volume
+	12, // 53: portbind.target.v1.Target.ListVolumes:output_type -> portbind.target.v1.ListVolumesResponse
+	6,  // 54: portbind.target.v1.Target.ExpandVolume:output_type -> portbind.target.v1.Volume
+	6,  // 55: portbind.target.v1.Target.ModifyVolume:output_type -> portbind.target.v1.Volume
+	15, // 56: portbind.target.v1.Target.CreateSnapshot:output_type -> portbind.target.v1.Snapshot
+	18, // 57: portbind.target.v1.Target.DeleteSnapshot:output_type -> portbind.target.v1.DeleteSnapshotResponse
+	15, // 58: portbind.target.v1.Target.GetSnapshot:output_type -> portbind.target.v1.Snapshot
+	21, // 59: portbind.target.v1.Target.ListSnapshots:output_type -> portbind.target.v1.ListSnapshotsResponse
+	24, // 60: portbind.target.v1.Target.Publish:output_type -> portbind.target.v1.PublishResponse
+	26, // 61: portbind.target.v1.Target.Unpublish:output_type -> portbind.target.v1.UnpublishResponse
+	30, // 62: portbind.target.v1.Target.GetVolumeHealth:output_type -> portbind.target.v1.VolumeHealth
+	29, // 63: portbind.target.v1.Target.ListVolumeHealth:output_type -> portbind.target.v1.ListVolumeHealthResponse
+	49, // [49:64] is the sub-list for method output_type
+	34, // [34:49] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_pkg_targetapi_v1_target_proto_init() }
@@ -1785,13 +2147,14 @@ func file_pkg_targetapi_v1_target_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_targetapi_v1_target_proto_rawDesc), len(file_pkg_targetapi_v1_target_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   30,
+			NumEnums:      1,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_pkg_targetapi_v1_target_proto_goTypes,
 		DependencyIndexes: file_pkg_targetapi_v1_target_proto_depIdxs,
+		EnumInfos:         file_pkg_targetapi_v1_target_proto_enumTypes,
 		MessageInfos:      file_pkg_targetapi_v1_target_proto_msgTypes,
 	}.Build()
 	File_pkg_targetapi_v1_target_proto = out.File

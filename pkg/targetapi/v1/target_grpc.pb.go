@@ -22,19 +22,21 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Target_GetInfo_FullMethodName        = "/portbind.target.v1.Target/GetInfo"
-	Target_CreateVolume_FullMethodName   = "/portbind.target.v1.Target/CreateVolume"
-	Target_DeleteVolume_FullMethodName   = "/portbind.target.v1.Target/DeleteVolume"
-	Target_GetVolume_FullMethodName      = "/portbind.target.v1.Target/GetVolume"
-	Target_ListVolumes_FullMethodName    = "/portbind.target.v1.Target/ListVolumes"
-	Target_ExpandVolume_FullMethodName   = "/portbind.target.v1.Target/ExpandVolume"
-	Target_ModifyVolume_FullMethodName   = "/portbind.target.v1.Target/ModifyVolume"
-	Target_CreateSnapshot_FullMethodName = "/portbind.target.v1.Target/CreateSnapshot"
-	Target_DeleteSnapshot_FullMethodName = "/portbind.target.v1.Target/DeleteSnapshot"
-	Target_GetSnapshot_FullMethodName    = "/portbind.target.v1.Target/GetSnapshot"
-	Target_ListSnapshots_FullMethodName  = "/portbind.target.v1.Target/ListSnapshots"
-	Target_Publish_FullMethodName        = "/portbind.target.v1.Target/Publish"
-	Target_Unpublish_FullMethodName      = "/portbind.target.v1.Target/Unpublish"
+	Target_GetInfo_FullMethodName          = "/portbind.target.v1.Target/GetInfo"
+	Target_CreateVolume_FullMethodName     = "/portbind.target.v1.Target/CreateVolume"
+	Target_DeleteVolume_FullMethodName     = "/portbind.target.v1.Target/DeleteVolume"
+	Target_GetVolume_FullMethodName        = "/portbind.target.v1.Target/GetVolume"
+	Target_ListVolumes_FullMethodName      = "/portbind.target.v1.Target/ListVolumes"
+	Target_ExpandVolume_FullMethodName     = "/portbind.target.v1.Target/ExpandVolume"
+	Target_ModifyVolume_FullMethodName     = "/portbind.target.v1.Target/ModifyVolume"
+	Target_CreateSnapshot_FullMethodName   = "/portbind.target.v1.Target/CreateSnapshot"
+	Target_DeleteSnapshot_FullMethodName   = "/portbind.target.v1.Target/DeleteSnapshot"
+	Target_GetSnapshot_FullMethodName      = "/portbind.target.v1.Target/GetSnapshot"
+	Target_ListSnapshots_FullMethodName    = "/portbind.target.v1.Target/ListSnapshots"
+	Target_Publish_FullMethodName          = "/portbind.target.v1.Target/Publish"
+	Target_Unpublish_FullMethodName        = "/portbind.target.v1.Target/Unpublish"
+	Target_GetVolumeHealth_FullMethodName  = "/portbind.target.v1.Target/GetVolumeHealth"
+	Target_ListVolumeHealth_FullMethodName = "/portbind.target.v1.Target/ListVolumeHealth"
 )
 
 // TargetClient is the client API for Target service.
@@ -68,6 +70,11 @@ type TargetClient interface {
 	// Takes the LUN from the initiator. When it has returned OK nothing of that initiator can land on the
 	// volume any more, not even a WRITE that was waiting for its data. Unpublishing what is not published succeeds.
 	Unpublish(ctx context.Context, in *UnpublishRequest, opts ...grpc.CallOption) (*UnpublishResponse, error)
+	// What is wrong with a volume: no problems, all is well as far as this host can see. NOT_FOUND when there is neither a
+	// volume nor a record that it is published.
+	GetVolumeHealth(ctx context.Context, in *GetVolumeHealthRequest, opts ...grpc.CallOption) (*VolumeHealth, error)
+	// The volumes that have problems, sorted by pool, then name.
+	ListVolumeHealth(ctx context.Context, in *ListVolumeHealthRequest, opts ...grpc.CallOption) (*ListVolumeHealthResponse, error)
 }
 
 type targetClient struct {
@@ -208,6 +215,26 @@ func (c *targetClient) Unpublish(ctx context.Context, in *UnpublishRequest, opts
 	return out, nil
 }
 
+func (c *targetClient) GetVolumeHealth(ctx context.Context, in *GetVolumeHealthRequest, opts ...grpc.CallOption) (*VolumeHealth, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VolumeHealth)
+	err := c.cc.Invoke(ctx, Target_GetVolumeHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *targetClient) ListVolumeHealth(ctx context.Context, in *ListVolumeHealthRequest, opts ...grpc.CallOption) (*ListVolumeHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListVolumeHealthResponse)
+	err := c.cc.Invoke(ctx, Target_ListVolumeHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TargetServer is the server API for Target service.
 // All implementations must embed UnimplementedTargetServer
 // for forward compatibility.
@@ -239,6 +266,11 @@ type TargetServer interface {
 	// Takes the LUN from the initiator. When it has returned OK nothing of that initiator can land on the
 	// volume any more, not even a WRITE that was waiting for its data. Unpublishing what is not published succeeds.
 	Unpublish(context.Context, *UnpublishRequest) (*UnpublishResponse, error)
+	// What is wrong with a volume: no problems, all is well as far as this host can see. NOT_FOUND when there is neither a
+	// volume nor a record that it is published.
+	GetVolumeHealth(context.Context, *GetVolumeHealthRequest) (*VolumeHealth, error)
+	// The volumes that have problems, sorted by pool, then name.
+	ListVolumeHealth(context.Context, *ListVolumeHealthRequest) (*ListVolumeHealthResponse, error)
 	mustEmbedUnimplementedTargetServer()
 }
 
@@ -287,6 +319,12 @@ func (UnimplementedTargetServer) Publish(context.Context, *PublishRequest) (*Pub
 }
 func (UnimplementedTargetServer) Unpublish(context.Context, *UnpublishRequest) (*UnpublishResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unpublish not implemented")
+}
+func (UnimplementedTargetServer) GetVolumeHealth(context.Context, *GetVolumeHealthRequest) (*VolumeHealth, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetVolumeHealth not implemented")
+}
+func (UnimplementedTargetServer) ListVolumeHealth(context.Context, *ListVolumeHealthRequest) (*ListVolumeHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListVolumeHealth not implemented")
 }
 func (UnimplementedTargetServer) mustEmbedUnimplementedTargetServer() {}
 func (UnimplementedTargetServer) testEmbeddedByValue()                {}
@@ -543,6 +581,42 @@ func _Target_Unpublish_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Target_GetVolumeHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetVolumeHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TargetServer).GetVolumeHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Target_GetVolumeHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TargetServer).GetVolumeHealth(ctx, req.(*GetVolumeHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Target_ListVolumeHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListVolumeHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TargetServer).ListVolumeHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Target_ListVolumeHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TargetServer).ListVolumeHealth(ctx, req.(*ListVolumeHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Target_ServiceDesc is the grpc.ServiceDesc for Target service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -601,6 +675,14 @@ var Target_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Unpublish",
 			Handler:    _Target_Unpublish_Handler,
+		},
+		{
+			MethodName: "GetVolumeHealth",
+			Handler:    _Target_GetVolumeHealth_Handler,
+		},
+		{
+			MethodName: "ListVolumeHealth",
+			Handler:    _Target_ListVolumeHealth_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -14,6 +16,15 @@ import (
 
 // Device implements pool.Driver.
 func (p *Pool) Device(name string) string { return "/dev/" + p.group.lvm.path(volumeLV(name)) }
+
+// Active implements pool.Driver.
+func (p *Pool) Active(name string) (bool, error) {
+	_, err := os.Stat(p.Device(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // Activate implements pool.Driver. Calls for single volumes share a command.
 func (p *Pool) Activate(ctx context.Context, names ...string) error {

@@ -12,6 +12,8 @@ import (
 type Limits struct {
 	// Data and Metadata are used fractions of the thin pool, 0 to 1.
 	Data, Metadata float64
+	// WarnData and WarnMetadata are those from which on the pool is reported as nearly full; 0: never.
+	WarnData, WarnMetadata float64
 	// Overcommit is how many times the pool's size all volumes together may have; 0 is no limit.
 	Overcommit float64
 }
