@@ -100,6 +100,8 @@ type Capacity struct {
 	// AvailableBytes are not yet allocated; MaxVolumeBytes is the largest size of one volume,
 	// 0 when the pool is too full to take any.
 	TotalBytes, AvailableBytes, MaxVolumeBytes int64
+	// MetadataUsed is the fraction, 0 to 1, in use of what the pool has for its own records; 0 where there is no such limit.
+	MetadataUsed float64
 }
 
 // Target is where the volumes of a backend are reached.
@@ -149,4 +151,9 @@ type Backend interface {
 	Publish(ctx context.Context, req Publish) (Export, error)
 	// Unpublish fences: after it returned nil nothing of that initiator (all when empty) can land on the volume.
 	Unpublish(ctx context.Context, key Key, initiator string) error
+
+	// Health looks at one volume and changes nothing: ErrNotFound.
+	Health(ctx context.Context, key Key) (Health, error)
+	// ListHealth gives the volumes that have problems; limit and token as in ListVolumes.
+	ListHealth(ctx context.Context, limit int, token string) (ill []Health, next string, err error)
 }

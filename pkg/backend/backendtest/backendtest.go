@@ -57,6 +57,7 @@ func Run(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"unpublish", testUnpublish},
 		{"list volumes", testListVolumes},
 		{"list snapshots", testListSnapshots},
+		{"health", testHealth},
 		{"cancelled context", testCancelled},
 		{"identical calls at once", testIdenticalCalls},
 		{"different calls at once", testDifferentCalls},

@@ -20,6 +20,8 @@ func testCancelled(s *suite) {
 		"ListVolumes":    func() error { _, _, err := s.Backend.ListVolumes(ctx, 0, ""); return err },
 		"ListSnapshots":  func() error { _, _, err := s.Backend.ListSnapshots(ctx, nil, 0, ""); return err },
 		"Snapshot":       func() error { _, err := s.Backend.Snapshot(ctx, snap); return err },
+		"Health":         func() error { _, err := s.Backend.Health(ctx, v.Key); return err },
+		"ListHealth":     func() error { _, _, err := s.Backend.ListHealth(ctx, 0, ""); return err },
 		"DeleteVolume":   func() error { return s.Backend.DeleteVolume(ctx, v.Key) },
 		"DeleteSnapshot": func() error { return s.Backend.DeleteSnapshot(ctx, snap) },
 		"Unpublish":      func() error { return s.Backend.Unpublish(ctx, v.Key, "") },

@@ -36,6 +36,8 @@ type Backend struct {
 	volumes   map[backend.Key]*record
 	snapshots map[backend.Key]backend.Snapshot
 	down      error
+	// ill are the problems of pools, and of volumes, which have a name too.
+	ill map[backend.Key][]backend.Problem
 }
 
 // record is a volume with its exports by initiator.
@@ -58,6 +60,7 @@ func New(iqn string, portals []netip.AddrPort, pools map[string]int64) *Backend 
 		pools:     maps.Clone(pools),
 		volumes:   map[backend.Key]*record{},
 		snapshots: map[backend.Key]backend.Snapshot{},
+		ill:       map[backend.Key][]backend.Problem{},
 	}
 }
 

@@ -141,7 +141,9 @@ func capacityOf(p *targetv1.Pool) (backend.Capacity, error) {
 	total, errTotal := size(p.GetTotalBytes())
 	free, errFree := size(p.GetFreeBytes())
 	most, errMost := size(p.GetMaxVolumeBytes())
-	return backend.Capacity{TotalBytes: total, AvailableBytes: free, MaxVolumeBytes: most}, errors.Join(errTotal, errFree, errMost)
+	return backend.Capacity{
+		TotalBytes: total, AvailableBytes: free, MaxVolumeBytes: most, MetadataUsed: p.GetMetadataUsed(),
+	}, errors.Join(errTotal, errFree, errMost)
 }
 
 // Publish makes the volume a LUN of one initiator.

@@ -182,3 +182,27 @@ func (s *server) Publish(ctx context.Context, in *targetv1.PublishRequest) (*tar
 func (s *server) Unpublish(ctx context.Context, in *targetv1.UnpublishRequest) (*targetv1.UnpublishResponse, error) {
 	return &targetv1.UnpublishResponse{}, toStatus(s.fake.Unpublish(ctx, key(in.GetKey()), in.GetInitiator()))
 }
+
+func fromHealth(h backend.Health) *targetv1.VolumeHealth {
+	out := &targetv1.VolumeHealth{Key: volumeKey(h.Key)}
+	for _, p := range h.Problems {
+		out.Problems = append(out.Problems, &targetv1.Problem{Severity: targetv1.Severity(p.Severity), Reason: p.Reason, Message: p.Message})
+	}
+	return out
+}
+
+func (s *server) GetVolumeHealth(ctx context.Context, in *targetv1.GetVolumeHealthRequest) (*targetv1.VolumeHealth, error) {
+	h, err := s.fake.Health(ctx, key(in.GetKey()))
+	return fromHealth(h), toStatus(err)
+}
+
+func (s *server) ListVolumeHealth(
+	ctx context.Context, in *targetv1.ListVolumeHealthRequest,
+) (*targetv1.ListVolumeHealthResponse, error) {
+	ill, next, err := s.fake.ListHealth(ctx, int(in.GetMaxEntries()), in.GetToken())
+	out := &targetv1.ListVolumeHealthResponse{NextToken: next}
+	for _, h := range ill {
+		out.Volumes = append(out.Volumes, fromHealth(h))
+	}
+	return out, toStatus(err)
+}

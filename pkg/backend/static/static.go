@@ -91,3 +91,16 @@ func (Backend) ListSnapshots(ctx context.Context, _ *backend.Key, _ int, token s
 	}
 	return nil, "", ctx.Err()
 }
+
+// Health finds nothing wrong: only nodes see these volumes.
+func (Backend) Health(ctx context.Context, key backend.Key) (backend.Health, error) {
+	return backend.Health{Key: key}, ctx.Err()
+}
+
+// ListHealth has none to list.
+func (Backend) ListHealth(ctx context.Context, _ int, token string) ([]backend.Health, string, error) {
+	if token != "" {
+		return nil, "", backend.ErrPageToken
+	}
+	return nil, "", ctx.Err()
+}
