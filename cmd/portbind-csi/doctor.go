@@ -11,7 +11,7 @@ import (
 	"github.com/portbind/portbind/pkg/driver"
 	"github.com/portbind/portbind/pkg/hostexec"
 	"github.com/portbind/portbind/pkg/multipath"
-	"github.com/portbind/portbind/pkg/nodeview"
+	"github.com/portbind/portbind/pkg/view"
 )
 
 // doctorFlags are those of the doctor.
@@ -40,7 +40,7 @@ func newDoctorCommand() *cobra.Command {
 }
 
 func runDoctor(cmd *cobra.Command, flags doctorFlags) error {
-	format, err := nodeview.ParseFormat(flags.output, nodeview.Table, nodeview.JSON, nodeview.YAML)
+	format, err := view.ParseFormat(flags.output, view.Table, view.JSON, view.YAML)
 	if err != nil {
 		return err
 	}
@@ -52,14 +52,16 @@ func runDoctor(cmd *cobra.Command, flags doctorFlags) error {
 	defer cancel()
 	node, configErr := newNodeSource(flags.config)
 	node.Portals = append(node.Portals, portals...)
+	cfg, err := driver.LoadNodeConfig(flags.config)
 	source := doctor.Source{
 		Source: node, Host: hostexec.New(flags.host), Multipathd: multipath.NewClient(), Configuration: configErr,
+		FailoverOff: err == nil && !cfg.InstantFailover, // else configErr says it
 	}
 	report := doctor.Judge(source.Gather(ctx))
-	if format == nodeview.Table {
+	if format == view.Table {
 		err = report.WriteTable(cmd.OutOrStdout())
 	} else {
-		err = nodeview.Marshal(cmd.OutOrStdout(), format, report)
+		err = view.Marshal(cmd.OutOrStdout(), format, report)
 	}
 	if err != nil {
 		return err

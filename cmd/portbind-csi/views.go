@@ -15,6 +15,7 @@ import (
 	"github.com/portbind/portbind/pkg/nodeview"
 	"github.com/portbind/portbind/pkg/selection"
 	"github.com/portbind/portbind/pkg/sysfs"
+	"github.com/portbind/portbind/pkg/view"
 )
 
 // viewFlags are those of the commands that look at this node.
@@ -25,7 +26,7 @@ type viewFlags struct {
 
 func (f *viewFlags) add(cmd *cobra.Command, formats string, timeout time.Duration) {
 	cmd.Flags().StringVar(&f.config, "config", "/etc/portbind/node.yaml", "the node plugin's configuration file")
-	cmd.Flags().StringVarP(&f.output, "output", "o", string(nodeview.Table), formats)
+	cmd.Flags().StringVarP(&f.output, "output", "o", string(view.Table), formats)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", timeout, "how long it may take")
 }
 
@@ -39,12 +40,12 @@ func newViewCommands() []*cobra.Command {
 	}
 }
 
-func newViewCommand[R nodeview.Row](name, short string, rows func(nodeview.Snapshot) []R) *cobra.Command {
+func newViewCommand[R view.Row](name, short string, rows func(nodeview.Snapshot) []R) *cobra.Command {
 	var flags viewFlags
 	cmd := &cobra.Command{
 		Use: name, Short: short, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			format, err := nodeview.ParseFormat(flags.output, nodeview.Table, nodeview.Wide, nodeview.JSON, nodeview.YAML)
+			format, err := view.ParseFormat(flags.output, view.Table, view.Wide, view.JSON, view.YAML)
 			if err != nil {
 				return err
 			}
@@ -52,7 +53,7 @@ func newViewCommand[R nodeview.Row](name, short string, rows func(nodeview.Snaps
 			if err != nil {
 				return err
 			}
-			return nodeview.Print(cmd.OutOrStdout(), format, rows(snapshot))
+			return view.Print(cmd.OutOrStdout(), view.Layout{Format: format}, rows(snapshot))
 		},
 	}
 	flags.add(cmd, "table, wide, json or yaml", 10*time.Second)

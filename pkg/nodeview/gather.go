@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/compliance"
@@ -113,7 +114,7 @@ func (o Source) nics(s *Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("look at the node's NICs: %w", err)
 	}
-	s.Interfaces = r
+	s.Interfaces, s.At = r, time.Now()
 	var errs []error
 	for _, i := range r.Interfaces {
 		nic, err := o.Sys.NIC(i.NIC)

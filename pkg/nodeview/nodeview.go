@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/binding"
@@ -35,6 +36,8 @@ type Snapshot struct {
 	// Records say what is staged here.
 	Records []*staging.Record
 	BootID  string
+	// At is when the NICs were read.
+	At time.Time
 }
 
 // Map is a dm-multipath map.

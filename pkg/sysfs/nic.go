@@ -3,6 +3,7 @@ package sysfs
 import (
 	"errors"
 	"path/filepath"
+	"strconv"
 )
 
 // NIC is what sysfs says about a network device of our own network namespace.
@@ -17,6 +18,8 @@ type NIC struct {
 	SpeedMbps int
 	// RxBytes and TxBytes count since the device was made.
 	RxBytes, TxBytes uint64
+	// Flaps is how often it lost its link since it was made; nil when the kernel does not count.
+	Flaps *int
 }
 
 // NIC reads one: ErrGone when there is none.
@@ -25,7 +28,7 @@ func (f FS) NIC(name string) (NIC, error) {
 		return NIC{}, &Error{Op: "read", Path: f.path("class", "net"), Err: errors.Join(ErrGone, errors.New("bad name"))}
 	}
 	r := reader{fs: f, dir: filepath.Join("class", "net", name)}
-	return NIC{
+	nic := NIC{
 		Name:      name,
 		OperState: r.text("operstate"),
 		MTU:       int(r.number("mtu")),
@@ -33,5 +36,9 @@ func (f FS) NIC(name string) (NIC, error) {
 		SpeedMbps: max(0, atoi(r.optional("speed"))),
 		RxBytes:   r.counter("statistics/rx_bytes"),
 		TxBytes:   r.counter("statistics/tx_bytes"),
-	}, r.err
+	}
+	if n, err := strconv.Atoi(r.optional("carrier_down_count")); err == nil {
+		nic.Flaps = &n
+	}
+	return nic, r.err
 }

@@ -14,7 +14,7 @@ func TestNIC(t *testing.T) {
 	dir := filepath.Join(root, "class", "net", "san0")
 	must(t, os.MkdirAll(filepath.Join(dir, "statistics"), 0o755))
 	files := map[string]string{
-		"carrier": "1\n", "operstate": "up\n", "mtu": "9000\n", "speed": "-1\n",
+		"carrier": "1\n", "operstate": "up\n", "mtu": "9000\n", "speed": "-1\n", "carrier_down_count": "3\n",
 		"statistics/rx_bytes": "123\n", "statistics/tx_bytes": "18446744073709551615\n",
 	}
 	for name, text := range files {
@@ -22,7 +22,8 @@ func TestNIC(t *testing.T) {
 	}
 	got, err := FS(root).NIC("san0")
 	must(t, err)
-	want := NIC{Name: "san0", Carrier: true, OperState: "up", MTU: 9000, RxBytes: 123, TxBytes: 1<<64 - 1}
+	flaps := 3
+	want := NIC{Name: "san0", Carrier: true, OperState: "up", MTU: 9000, RxBytes: 123, TxBytes: 1<<64 - 1, Flaps: &flaps}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/compliance"
 	"github.com/portbind/portbind/pkg/doctor"
-	"github.com/portbind/portbind/pkg/nodeview"
+	"github.com/portbind/portbind/pkg/view"
 	"github.com/portbind/portbind/test/lab/labenv"
 )
 
@@ -72,15 +72,15 @@ func (s *scene) contained() {
 // views: two interfaces with two sessions each, four paths, one volume.
 func (s *scene) views(v *labenv.Volume) {
 	s.T.Helper()
-	for _, i := range rows[nodeview.Interface](s, "interfaces") {
+	for _, i := range rows[view.Interface](s, "interfaces") {
 		sessions := map[string]int{"san-a": 2, "san-b": 2, "bond": 0}[i.Name]
-		if i.State != compliance.Compliant || i.Sessions != sessions || i.TxBytes == 0 {
+		if i.State != string(compliance.Compliant) || i.Sessions != sessions || i.TxBytes == 0 {
 			s.T.Errorf("%+v", i)
 		}
 	}
-	sessions := rows[nodeview.Session](s, "sessions")
+	sessions := rows[view.Session](s, "sessions")
 	var seen []string
-	for _, p := range rows[nodeview.Path](s, "paths") {
+	for _, p := range rows[view.Path](s, "paths") {
 		seen = append(seen, p.NIC+" "+p.Portal.String()+" "+p.SessionState+" "+p.State)
 		if p.Volume != v.VolumeId || p.Map != v.Map() {
 			s.T.Errorf("%+v", p)
@@ -95,8 +95,8 @@ func (s *scene) views(v *labenv.Volume) {
 	if len(sessions) != len(want) || !slices.Equal(seen, want) {
 		s.T.Errorf("%d sessions; paths:\n%s", len(sessions), strings.Join(seen, "\n"))
 	}
-	volumes := rows[nodeview.Volume](s, "volumes")
-	if len(volumes) != 1 || volumes[0].State != nodeview.Whole || volumes[0].Working != 4 || volumes[0].SizeBytes != 64<<20 {
+	volumes := rows[view.Volume](s, "volumes")
+	if len(volumes) != 1 || volumes[0].State != view.Whole || volumes[0].Working != 4 || volumes[0].SizeBytes != 64<<20 {
 		s.T.Errorf("%+v", volumes)
 	}
 }

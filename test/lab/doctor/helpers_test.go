@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/portbind/portbind/pkg/doctor"
-	"github.com/portbind/portbind/pkg/nodeview"
+	"github.com/portbind/portbind/pkg/view"
 	"github.com/portbind/portbind/test/lab/labenv"
 )
 
@@ -125,7 +125,7 @@ func (s *scene) show(r doctor.Report) {
 }
 
 // rows is what a view gives.
-func rows[R nodeview.Row](s *scene, view string) []R {
+func rows[R view.Row](s *scene, view string) []R {
 	s.T.Helper()
 	out, status := s.command(view, "-o", "json")
 	var all []R
