@@ -129,40 +129,6 @@ func (a *Attacher) create(id string, s shape, disks []sysfs.Disk) (multipath.Inf
 	return info, err
 }
 
-// groups puts the disks into path groups by the access state that the kernel's ALUA handler read, best first. multipathd
-// does the same when it adopts the map; until then no path that may be slow or standby is used before a better one.
-func (a *Attacher) groups(disks []sysfs.Disk) [][]multipath.Devno {
-	ranks := []string{"optimized", "", "non-optimized", "other"}
-	byRank := make([][]multipath.Devno, len(ranks))
-	for _, d := range disks {
-		i := slices.Index(ranks, a.accessState(d))
-		byRank[i] = append(byRank[i], devno(d))
-	}
-	return slices.DeleteFunc(byRank, func(g []multipath.Devno) bool { return len(g) == 0 })
-}
-
-// accessState is empty where all paths are alike: the kernel has no handler on the disk, or the LUN is of our own target,
-// whose policy has one group.
-func (a *Attacher) accessState(d sysfs.Disk) string {
-	if d.Vendor == multipath.Vendor && d.Model == multipath.Product {
-		return ""
-	}
-	text, err := os.ReadFile(filepath.Join(string(a.sys), "block", d.Name, "device", "access_state"))
-	if err != nil {
-		return ""
-	}
-	switch state := strings.TrimSpace(string(text)); state {
-	case "active/optimized":
-		return "optimized"
-	case "active/non-optimized":
-		return "non-optimized"
-	case "":
-		return ""
-	default:
-		return "other"
-	}
-}
-
 // fill puts the disks that a live map lacks into it. multipathd is asked first, since it watches the map; as long as
 // udev has not handled the disk it refuses, and then the table is changed here: it finds the path there later.
 func (a *Attacher) fill(ctx context.Context, info multipath.Info, disks []sysfs.Disk) error {
@@ -178,7 +144,7 @@ func (a *Attacher) fill(ctx context.Context, info multipath.Info, disks []sysfs.
 		if try == 0 && a.askToAdd(ctx, missing) {
 			continue
 		}
-		if err := a.reload(info, disks); err != nil {
+		if err := a.reload(ctx, info, disks); err != nil {
 			return err
 		}
 	}
@@ -191,7 +157,7 @@ func outside(t multipath.Table, disks []sysfs.Disk) []sysfs.Disk {
 }
 
 // reload adds the disks that the table lacks to it.
-func (a *Attacher) reload(info multipath.Info, disks []sysfs.Disk) error {
+func (a *Attacher) reload(ctx context.Context, info multipath.Info, disks []sysfs.Disk) error {
 	t, err := a.checkedTable(info, disks)
 	if err != nil {
 		return err
@@ -200,17 +166,19 @@ func (a *Attacher) reload(info multipath.Info, disks []sysfs.Disk) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	t.Groups = extend(t.Groups, a.groups(missing))
+	t.Groups = extend(t.Groups, missing, a.priorities(ctx, append(a.present(t), missing...)))
 	return a.dm.Reload(info.UUID, t)
 }
 
-func extend(have, more [][]multipath.Devno) [][]multipath.Devno {
-	if len(have) == 0 {
-		return more
+// present gives the disks of a table that are there.
+func (a *Attacher) present(t multipath.Table) []sysfs.Disk {
+	var all []sysfs.Disk
+	for _, p := range t.Paths() {
+		if d, err := a.diskByNumber(p); err == nil {
+			all = append(all, d)
+		}
 	}
-	all := slices.Clone(have)
-	all[0] = append(slices.Clone(all[0]), more[0]...)
-	return append(all, more[1:]...)
+	return all
 }
 
 // askToAdd says whether multipathd took all of the disks.

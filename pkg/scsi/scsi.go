@@ -18,6 +18,7 @@ var ErrGone = errors.New("logical unit not supported")
 const (
 	sgIO     = 0x2285
 	sgNoData = -1
+	sgRead   = -3
 	senseMax = 64
 	patience = 5000 // ms
 
@@ -67,19 +68,28 @@ func TestUnitReady(ctx context.Context, d Device) error {
 }
 
 func testUnitReady(d Device) error {
-	f, err := os.OpenFile(d.Path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := d.open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	if err := d.check(f); err != nil {
-		return err
-	}
-	sense, status, err := send(f, [6]byte{opTestUnitReady})
+	sense, status, err := send(f, []byte{opTestUnitReady, 0, 0, 0, 0, 0}, nil)
 	if err != nil {
 		return fmt.Errorf("TEST UNIT READY of %s: %w", d.Path, err)
 	}
 	return judge(status, sense)
+}
+
+func (d Device) open() (*os.File, error) {
+	f, err := os.OpenFile(d.Path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.check(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func (d Device) check(f *os.File) error {
@@ -93,13 +103,17 @@ func (d Device) check(f *os.File) error {
 	return nil
 }
 
-// send gives the sense data and the SCSI status. An error means that there was no answer from the logical unit.
-func send(f *os.File, cmd [6]byte) (sense []byte, status uint8, err error) {
+// send gives the sense data and the SCSI status, and fills data, if there is any, with what the logical unit sends. An error
+// means that there was no answer from it.
+func send(f *os.File, cmd, data []byte) (sense []byte, status uint8, err error) {
 	sense = make([]byte, senseMax)
 	h := sgHeader{
-		interfaceID: 'S', direction: sgNoData, cmdLen: uint8(len(cmd)), sbLen: senseMax,
+		interfaceID: 'S', direction: sgNoData, cmdLen: uint8(len(cmd)), sbLen: senseMax, //nolint:gosec // at most 16
 		cmd: unsafe.Pointer(&cmd[0]), sbp: unsafe.Pointer(&sense[0]),
 		timeout: patience,
+	}
+	if len(data) > 0 {
+		h.direction, h.dataLen, h.data = sgRead, uint32(len(data)), unsafe.Pointer(&data[0]) //nolint:gosec // some hundred
 	}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), sgIO, uintptr(unsafe.Pointer(&h)))
 	if errno != 0 {
