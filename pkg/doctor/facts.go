@@ -12,11 +12,13 @@ import (
 type Facts struct {
 	// Configuration is what is wrong with the node plugin's configuration; nil: nothing.
 	Configuration error
-	Node          *nodeview.Snapshot
-	ISCSID        *ISCSID
-	Multipathd    *Multipathd
-	Kernel        *Kernel
-	Multipath     *MultipathConf
+	// FailoverOff says that the configuration turns instant failover off.
+	FailoverOff bool
+	Node        *nodeview.Snapshot
+	ISCSID      *ISCSID
+	Multipathd  *Multipathd
+	Kernel      *Kernel
+	Multipath   *MultipathConf
 	// Managed are the maps that multipathd manages, by its WWID.
 	Managed map[string]bool
 	Probes  []Probe

@@ -44,6 +44,8 @@ type Source struct {
 	Multipathd *multipath.Client
 	// Configuration is what is wrong with the configuration of the interfaces; nil: nothing.
 	Configuration error
+	// FailoverOff says that it turns instant failover off.
+	FailoverOff bool
 }
 
 // part finds something out, and gives what puts it into the facts.
@@ -61,7 +63,7 @@ type outcome struct {
 
 // Gather finds out all that it can before ctx ends, independent parts at once. It waits for none that does not return then.
 func (o Source) Gather(ctx context.Context) Facts {
-	f := Facts{Configuration: o.Configuration, Portals: o.Portals, Unknown: map[string]string{}}
+	f := Facts{Configuration: o.Configuration, FailoverOff: o.FailoverOff, Portals: o.Portals, Unknown: map[string]string{}}
 	f.run(ctx, []part{{"sessions, disks and maps", o.node}})
 	parts := []part{
 		{iscsidName, o.iscsid},

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/portbind/portbind/pkg/failfast/tcpcut"
 	"github.com/portbind/portbind/pkg/hostexec"
 )
 
@@ -15,7 +14,7 @@ import (
 func Judge(f Facts) Report {
 	var all []Finding
 	for _, check := range []func(Facts) []Finding{
-		checkUnknown, checkConfiguration, checkKernel, checkISCSID, checkMultipathd, checkMultipathConf,
+		checkUnknown, checkConfiguration, checkKernel, checkISCSID, checkFailover, checkMultipathd, checkMultipathConf,
 		checkReach, checkInterfaces, checkPortals, checkSessions, checkVolumes,
 	} {
 		all = append(all, check(f)...)
@@ -58,7 +57,6 @@ func checkKernel(f Facts) []Finding {
 	all := []Finding{
 		{Severity: OK, Check: "kernel", Subject: "iscsi_tcp", Seen: "iSCSI over TCP is there"},
 		{Severity: OK, Check: "kernel", Subject: "dm_multipath", Seen: "dm-multipath is there"},
-		{Severity: OK, Check: "kernel", Subject: "failover", Seen: fmt.Sprintf("connections of a lost link can be ended at once (%s)", k.Cut)},
 	}
 	if !k.ISCSITCP {
 		all[0].Severity, all[0].Seen = Error, "the kernel has no iSCSI over TCP"
@@ -67,14 +65,6 @@ func checkKernel(f Facts) []Finding {
 	if k.Multipath != nil {
 		all[1].Severity, all[1].Seen = Error, "no dm-multipath: "+k.Multipath.Error()
 		all[1].Fix = "modprobe dm_multipath; cloud kernels may lack it: install the distribution's full kernel"
-	}
-	if k.Cut == tcpcut.None {
-		all[2].Severity = Info
-		all[2].Seen = "connections of a lost link cannot be ended: I/O moves to another path when the session's timers are over"
-		if k.CutErr != nil {
-			all[2].Evidence = []string{k.CutErr.Error()}
-		}
-		all[2].Fix = "A kernel with CONFIG_INET_DIAG_DESTROY, or Linux 5.6 and later, does it within a second"
 	}
 	return all
 }

@@ -50,6 +50,8 @@ type NodeConfig struct {
 	StateDir string `json:"stateDir"`
 	// SessionLinger is how long a session that no volume uses any more is kept for the next one.
 	SessionLinger Duration `json:"sessionLinger"`
+	// InstantFailover moves I/O away from a NIC when its link is lost; otherwise the timers do. True unless the file says false.
+	InstantFailover bool `json:"instantFailover"`
 	// Timers say how soon the loss of a path is noticed that no link shows: TimersFast or TimersTolerant.
 	Timers string `json:"timers"`
 }
@@ -85,7 +87,7 @@ func LoadNodeConfig(path string) (NodeConfig, error) {
 func parseNodeConfig(raw []byte) (NodeConfig, error) {
 	cfg := NodeConfig{
 		InitiatorName: InitiatorAuto, StateDir: defaultStateDir, SessionLinger: Duration(attach.DefaultGrace),
-		Timers: TimersFast,
+		Timers: TimersFast, InstantFailover: true,
 	}
 	if err := yaml.UnmarshalStrict(raw, &cfg); err != nil {
 		return NodeConfig{}, err

@@ -14,11 +14,11 @@ func TestParseNodeConfig(t *testing.T) {
 	const nics = "interfaces: [{name: san-a, netdev: eth2}]\n"
 	base := NodeConfig{
 		Interfaces: []binding.InterfaceConfig{{Name: "san-a", NetDev: "eth2"}}, InitiatorName: "auto",
-		StateDir: "/var/lib/portbind", SessionLinger: Duration(time.Minute), Timers: "fast",
+		StateDir: "/var/lib/portbind", SessionLinger: Duration(time.Minute), Timers: "fast", InstantFailover: true,
 	}
 	all := base
 	all.InitiatorName, all.StateDir, all.SessionLinger, all.Timers = "iqn.2026-11.io.example:n", "/s", Duration(time.Second), "tolerant"
-	all.ManageSysctls, all.NodeAnnotation = true, true
+	all.ManageSysctls, all.NodeAnnotation, all.InstantFailover = true, true, false
 	all.Portals = []string{"192.0.2.1", "[2001:db8::1]:3261"}
 	tests := map[string]struct {
 		text, bad string
@@ -27,7 +27,7 @@ func TestParseNodeConfig(t *testing.T) {
 		"defaults": {text: nics, want: base},
 		"all": {
 			text: nics + "initiatorName: iqn.2026-11.io.example:n\nstateDir: /s\nsessionLinger: 1s\ntimers: tolerant\n" +
-				"portals: [192.0.2.1, \"[2001:db8::1]:3261\"]\nmanageSysctls: true\nnodeAnnotation: true\n",
+				"portals: [192.0.2.1, \"[2001:db8::1]:3261\"]\nmanageSysctls: true\nnodeAnnotation: true\ninstantFailover: false\n",
 			want: all,
 		},
 		"no interfaces":  {text: "{}", bad: "interfaces"},
