@@ -161,29 +161,42 @@ func (a *Attacher) sweepRules() error {
 	})
 }
 
-// keepGoverned follows sessions that were made anew: their paths are preferred by the number of their SCSI host.
+// Govern has the map of an attached volume be as its policy says, while it is used: I/O goes on. latest gives the volume's spec; it
+// is asked when nobody else governs the volume, so that the last word counts, and leaves the map alone with ErrNotFound. So is one
+// that is not attached, or that another call works on. The paths of a preferred interface are those of its sessions as they are now:
+// who wants them followed calls again.
+func (a *Attacher) Govern(ctx context.Context, wwid string, latest func() (Spec, error)) error {
+	unlock, ok := a.volumes.try(wwid)
+	if !ok {
+		return nil
+	}
+	defer unlock()
+	err := a.governAttached(ctx, wwid, latest)
+	if err == nil || errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return &Error{Op: "govern", WWID: wwid, Err: err}
+}
+
+func (a *Attacher) governAttached(ctx context.Context, wwid string, latest func() (Spec, error)) error {
+	id, ok := multipath.ID(wwid)
+	if _, err := a.find(wwid); !ok || err != nil {
+		return err
+	}
+	spec, err := latest()
+	if err != nil {
+		return err
+	}
+	_, err = a.govern(ctx, id, spec)
+	return err
+}
+
+// keepGoverned follows sessions that were made after their volume was attached: their paths are preferred by the number of their SCSI host.
 func (a *Attacher) keepGoverned(ctx context.Context, spec Spec) error {
 	if spec.Policy.PreferredInterface == "" {
 		return nil
 	}
-	unlock, ok := a.volumes.try(spec.WWID)
-	if !ok {
-		return nil // the next heal looks again
-	}
-	defer unlock()
-	id, ok := multipath.ID(spec.WWID)
-	if _, err := a.find(spec.WWID); !ok || err != nil {
-		return ignoreNotFound(err)
-	}
-	_, err := a.govern(ctx, id, spec)
-	return err
-}
-
-func ignoreNotFound(err error) error {
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
+	return a.Govern(ctx, spec.WWID, func() (Spec, error) { return spec, nil })
 }
 
 // groupsOf puts the disks into path groups, best first, as multipathd will by the rules.

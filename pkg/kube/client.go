@@ -1,5 +1,5 @@
 // Package kube is what the node plugin has to do with Kubernetes' API server: Events that say what happened to a volume's
-// paths. Everything here may fail, be forbidden or be slow without holding up anything else.
+// paths, and the classes that say how to use them. Everything here may fail, be forbidden or be slow without holding up anything else.
 package kube
 
 import (
@@ -29,7 +29,9 @@ const (
 
 // Client talks to one API server. It knows the core group only: all groups together would cost every node 8 MiB.
 type Client struct {
-	rest   rest.Interface
+	rest rest.Interface
+	// stream is for watches, whose answers take as long as they are asked to.
+	stream rest.Interface
 	scheme *runtime.Scheme
 }
 
@@ -59,7 +61,12 @@ func newClient(cfg *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kube: %w", err)
 	}
-	return &Client{rest: client, scheme: scheme}, nil
+	cfg.Timeout = 0
+	stream, err := rest.RESTClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("kube: %w", err)
+	}
+	return &Client{rest: client, stream: stream, scheme: scheme}, nil
 }
 
 // claim gets a PersistentVolumeClaim.

@@ -41,6 +41,8 @@ type Record struct {
 	Usage Usage `json:"usage"`
 	// Attachment is how the device is reached.
 	Attachment Attachment `json:"attachment"`
+	// Live is set when the policy has followed a VolumeAttributesClass since the volume was published to the node.
+	Live *Live `json:"live,omitempty"`
 	// Claim is whose volume it is, where that is known.
 	Claim Claim `json:"claim,omitzero"`
 	// Staged says that the stage was completed in the boot of that id; the kernel's state since is not implied.
@@ -84,6 +86,14 @@ type Policy struct {
 	PathGroupingPolicy string `json:"pathGroupingPolicy,omitempty"`
 	PreferredInterface string `json:"preferredInterface,omitempty"`
 	NoPathRetry        string `json:"noPathRetry,omitempty"`
+}
+
+// Live says how the policy of an attachment came to differ from the one that the volume was published with.
+type Live struct {
+	// Published is the policy of the publish context. The CO repeats it whatever happened since; one that differs is news.
+	Published Policy `json:"published,omitzero"`
+	// Class is the VolumeAttributesClass that the policy follows.
+	Class string `json:"class"`
 }
 
 // Claim is Kubernetes' name of what the volume was made for.
