@@ -39,10 +39,14 @@ func runController(ctx context.Context, flags serveFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	registry := newRegistry()
+	if err := registry.Register(driver.NewControllerCollector(ctx, controller)); err != nil {
+		return fmt.Errorf("register the metrics of targets: %w", err)
+	}
 	return serve(ctx, flags, driver.ServerConfig{
 		Identity:   driver.NewIdentity(version, controller.Ready),
 		Controller: controller,
-	}, newRegistry())
+	}, registry)
 }
 
 // dial makes the clients of the configured targets. Connections are made when they are needed.
