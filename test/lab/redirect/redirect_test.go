@@ -1,0 +1,186 @@
+//go:build lab
+
+package redirect
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/pkg/sysfs"
+	"github.com/portbind/portbind/test/lab/labenv"
+)
+
+const (
+	iqn = "iqn.2001-05.com.example:array3"
+	lun = 5
+	mib = 1 << 20
+	// front are the redirectors' addresses, other is a portal in a subnet in which no NIC of the node is.
+	frontA, frontB = "10.99.0.101", "10.99.1.101"
+	other          = "10.99.7.1"
+)
+
+// scene is an array with a front address in each of two fabrics, and a volume through the driver that knows only those.
+type scene struct {
+	*labenv.Stack
+	*labenv.Volume
+	array *labenv.RawTarget
+	a, b  *labenv.Redirector
+	fio   *labenv.Fio
+	log   *labenv.Writer
+	file  string
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{Stack: labenv.NewStack(t, labenv.StackOptions{
+		Net:  labenv.Options{Portals: 4, Separate: true},
+		Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}},
+	})}
+	s.array = s.RawTarget(iqn)
+	wwid := s.array.AddLUN(lun, 64*mib)
+	s.a, s.b = s.Redirector(iqn, 0, frontA), s.Redirector(iqn, 1, frontB)
+	s.a.To(s.Net.Portals[0])
+	s.b.To(s.Net.Portals[1])
+	s.Volume = s.Adopt(&csi.Volume{VolumeId: "static/redirected", VolumeContext: map[string]string{
+		"iqn": iqn, "portals": frontA + "," + frontB, "lun": fmt.Sprint(lun), "interfaces": "san-a,san-b",
+		"wwid": "naa." + strings.TrimPrefix(wwid, "3"),
+	}}, labenv.MountExt4)
+	return s
+}
+
+// session is that of a NIC.
+func (s *scene) session(nic string) sysfs.Session {
+	s.T.Helper()
+	all, err := sysfs.Default.Sessions()
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	i := slices.IndexFunc(all, func(x sysfs.Session) bool { return x.NIC == nic })
+	if i < 0 {
+		s.T.Fatalf("no session over %s: %+v", nic, all)
+	}
+	return all[i]
+}
+
+// lands waits until a NIC's session is with a portal, asked for at the front, and the path carries I/O again.
+func (s *scene) lands(nic, front, portal string) {
+	s.T.Helper()
+	took := s.Eventually(time.Minute, "the session over "+nic+" to be with "+portal, func() bool {
+		x := s.session(nic)
+		return x.LoggedIn() && x.Portal.Addr().String() == portal && x.Persistent.Addr().String() == front
+	})
+	paths := s.Eventually(time.Minute, "two active paths", func() bool { return s.active() == 2 })
+	s.T.Logf("%s is with %s after %v, its path is used %v later", nic, portal, took.Round(time.Millisecond), paths.Round(time.Millisecond))
+	_, before := s.Bytes(nic)
+	s.Eventually(20*time.Second, nic+" to carry I/O", func() bool { _, now := s.Bytes(nic); return now-before > mib })
+}
+
+func (s *scene) active() (n int) {
+	states, err := multipath.NewDM("/dev").PathStates(multipath.UUID(s.Map()))
+	if err != nil {
+		return 0
+	}
+	for _, p := range states {
+		if p.Active {
+			n++
+		}
+	}
+	return n
+}
+
+// lose takes a portal's address away: what is sent there vanishes.
+func (s *scene) lose(portal, bridge string) {
+	s.T.Helper()
+	s.InTarget("ip", "addr", "del", portal+"/24", "dev", bridge)
+}
+
+func (s *scene) load() {
+	s.T.Helper()
+	s.file = filepath.Join(s.TargetPath, "journal")
+	s.log = s.Writer(s.file)
+	s.fio = s.Fio(s.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
+	s.Eventually(time.Minute, "writes to begin", func() bool { return s.log.Result().Acked > 50 })
+}
+
+// stall is the longest write since the last call.
+func (s *scene) stall() time.Duration {
+	stall := s.log.Result().Stall
+	s.log.ResetStall()
+	return stall.Round(time.Millisecond)
+}
+
+// TestRedirect: bound sessions follow the redirect and stay on their NIC, into another subnet too. When a portal on which
+// one landed is lost, it asks at the front again and lands on the next. A cut cable moves the I/O at once, as ever.
+func TestRedirect(t *testing.T) {
+	s := newScene(t)
+	s.Up()
+	s.load()
+	s.lands("san0", frontA, s.Net.Portals[0])
+	s.lands("san1", frontB, s.Net.Portals[1])
+	s.show()
+
+	s.stall()
+	s.a.To(s.Net.Portals[2])
+	s.lose(s.Net.Portals[0], "br0")
+	s.Eventually(20*time.Second, "the loss to be noticed", func() bool { return s.active() == 1 })
+	s.lands("san0", frontA, s.Net.Portals[2])
+	t.Log("a lost portal: longest write", s.stall())
+
+	s.InTarget("ip", "addr", "add", other+"/24", "dev", "br0")
+	s.array.AddPortal(other)
+	s.a.To(other)
+	s.lose(s.Net.Portals[2], "br0")
+	s.Eventually(20*time.Second, "the loss to be noticed", func() bool { return s.active() == 1 })
+	s.lands("san0", frontA, other)
+	t.Log("into another subnet: longest write", s.stall())
+	s.show()
+
+	s.LinkDown("san0")
+	took := s.Eventually(20*time.Second, "I/O to leave the cut NIC", func() bool { return s.active() == 1 })
+	acked := s.log.Result().Acked
+	s.Eventually(20*time.Second, "writes to go on", func() bool { return s.log.Result().Acked > acked+20 })
+	t.Log("cut NIC: path failed after", took, "longest write", s.stall())
+	t.Log(s.Run("sh", "-c", "grep 'Link lost' "+s.Node.Log+" || true"))
+	s.LinkUp("san0")
+	s.lands("san0", frontA, other)
+	s.finish()
+}
+
+func (s *scene) finish() {
+	s.T.Helper()
+	r := s.fio.Stop()
+	s.T.Logf("fio: %d MiB written, %d MiB verified, longest write %v", r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall)
+	if r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
+		s.T.Errorf("fio: %+v", r)
+	}
+	j := s.log.Stop(30 * time.Second)
+	if err := s.log.Verify(s.file); err != nil || j.Err != nil {
+		s.T.Errorf("journal: %v, %v", j.Err, err)
+	}
+	ctx, cancel := s.Context(time.Minute)
+	defer cancel()
+	for _, step := range []func(context.Context) error{s.Unpublish, s.Unstage, s.ControllerUnpublish} {
+		if err := step(ctx); err != nil {
+			s.T.Fatal(err)
+		}
+	}
+	s.Tidy()
+}
+
+// show logs what the product's own tools say.
+func (s *scene) show() {
+	s.T.Helper()
+	for _, args := range [][]string{{"sessions"}, {"doctor", "--host-mounts=false"}} {
+		out, err := s.Try(append([]string{s.Binary("portbind-csi"), args[0], "--config", s.Node.Config}, args[1:]...)...)
+		s.T.Logf("%v (%v):\n%s", args, err, out)
+	}
+	s.T.Log(s.Run("iscsiadm", "-m", "session", "-P", "1"))
+}
