@@ -34,6 +34,7 @@ type nodeFlags struct {
 
 	name, taint string
 	events      bool
+	livePolicy  bool
 	host        hostexec.Options
 }
 
@@ -52,6 +53,8 @@ func newNodeCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&flags.host.HostMountNamespace, "host-mounts", false,
 		"in a container with hostPID: use the programs and /etc of the host, not of the image")
 	cmd.Flags().BoolVar(&flags.events, "events", true, "in a cluster: tell of lost and regained paths by Events")
+	cmd.Flags().BoolVar(&flags.livePolicy, "live-policy", true,
+		"in a cluster: change the path policy of volumes in use when their VolumeAttributesClass changes")
 	cmd.Flags().StringVar(&flags.taint, "startup-taint", "", "key of the taint to remove from this node once volumes can be attached")
 	return cmd
 }
@@ -104,6 +107,7 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 	watcher, watching := newWatcher(flags, node.Node, events)
 	judge := newJudge(node.Node, node.keeper, events)
 	work = append(append(work, watching...), background(judge.Run))
+	work = append(work, policyWork(ctx, flags, node.Node)...)
 	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node.Node), watcher, judge, node.fast} {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register node metrics: %w", err)

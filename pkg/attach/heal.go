@@ -63,8 +63,7 @@ func (a *Attacher) heal(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, a.healPairs(ctx, spec, lacking)...)
-	return errors.Join(append(errs, a.keepGoverned(ctx, spec))...)
+	return errors.Join(append(errs, a.healPairs(ctx, spec, lacking)...)...)
 }
 
 // keepListed keeps the volume on multipathd's list: without it a multipathd that starts anew gives the map up.

@@ -15,6 +15,7 @@ import (
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/fsmount"
 	"github.com/portbind/portbind/pkg/hostexec"
+	"github.com/portbind/portbind/pkg/pokes"
 	"github.com/portbind/portbind/pkg/staging"
 )
 
@@ -90,6 +91,8 @@ type Attacher interface {
 	VolumeAt(major, minor uint32) (wwid string, ok bool)
 	// Heal adds what the devices of these volumes lack.
 	Heal(ctx context.Context, specs []attach.Spec) error
+	// Govern has the device, in use or not, be as the policy of latest's spec says. None, or attach.ErrNotFound of latest, is success.
+	Govern(ctx context.Context, wwid string, latest func() (attach.Spec, error)) error
 }
 
 // FileSystems is what the node service needs of *fsmount.FS.
@@ -130,15 +133,22 @@ type Node struct {
 	cfg        NodeOptions
 	began      time.Time
 	healErrors prometheus.Counter
+	// calls are those under way, by volume: what changes a record beside them must hold its volume's.
+	calls *locks
+	// moves are volumes that come and go.
+	moves pokes.Pokes
 }
 
 var _ csi.NodeServer = (*Node)(nil)
 
 // NewNode makes the service.
 func NewNode(cfg NodeOptions) *Node {
-	return &Node{cfg: cfg, began: time.Now(), healErrors: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "portbind_heal_errors_total", Help: "Rounds of healing that ended with an error.",
-	})}
+	return &Node{
+		cfg: cfg, began: time.Now(), calls: newLocks(), moves: pokes.New(movesQuiet),
+		healErrors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "portbind_heal_errors_total", Help: "Rounds of healing that ended with an error.",
+		}),
+	}
 }
 
 // NodeGetCapabilities says what this service can do.

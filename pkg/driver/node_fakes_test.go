@@ -27,6 +27,8 @@ type host struct {
 	log []string
 	// healed are the specs of the last Heal.
 	healed []attach.Spec
+	// governed are the policies that devices have, by WWID.
+	governed map[string]attach.Policy
 }
 
 // lun is one volume.
@@ -46,7 +48,7 @@ func newHost() *host {
 			1: {wwid: "naa.6001405000000000000000000000001a", minor: 1, size: 1 << 30},
 			2: {wwid: "naa.6001405000000000000000000000002b", minor: 2, size: 1 << 30},
 		},
-		attached: map[string]*lun{}, fail: map[string]error{},
+		attached: map[string]*lun{}, fail: map[string]error{}, governed: map[string]attach.Policy{},
 	}
 }
 
@@ -126,6 +128,20 @@ func (h *host) Resize(_ context.Context, wwid string) (attach.Device, error) {
 func (h *host) Heal(_ context.Context, specs []attach.Spec) error {
 	h.healed = specs
 	return h.did("heal")
+}
+
+func (h *host) Govern(_ context.Context, wwid string, latest func() (attach.Spec, error)) error {
+	if h.attached[wwid] == nil {
+		return nil
+	}
+	s, err := latest()
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.governed[wwid] = s.Policy
+	h.mu.Unlock()
+	return h.did("govern", wwid)
 }
 
 func (h *host) VolumeAt(_, minor uint32) (string, bool) {

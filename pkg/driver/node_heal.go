@@ -2,11 +2,14 @@ package driver
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
 
 	"github.com/portbind/portbind/pkg/attach"
+	"github.com/portbind/portbind/pkg/staging"
 )
 
 // healInterval is how often Heal runs when nothing happens.
@@ -30,20 +33,20 @@ func (n *Node) HealLoop(ctx context.Context, events <-chan struct{}) {
 	}
 }
 
-// Heal has the attacher add what the devices of the staged volumes lack.
+// Heal has the attacher add what the devices of the staged volumes lack, and then make them be as their policies say: sessions
+// that are new may be those of preferred interfaces.
 func (n *Node) Heal(ctx context.Context) error {
 	records, err := n.cfg.Records.Records()
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Some volumes are not healed")
 	}
-	var specs []attach.Spec
-	for _, r := range records {
-		if n.current(r) {
-			specs = append(specs, spec(r.Attachment, nil))
-		}
-	}
-	if len(specs) == 0 {
+	records = slices.DeleteFunc(records, func(r *staging.Record) bool { return !n.current(r) })
+	if len(records) == 0 {
 		return nil
 	}
-	return n.cfg.Attach.Heal(ctx, specs)
+	specs := make([]attach.Spec, len(records))
+	for i, r := range records {
+		specs[i] = spec(r.Attachment, nil)
+	}
+	return errors.Join(n.cfg.Attach.Heal(ctx, specs), n.governAll(ctx, records))
 }

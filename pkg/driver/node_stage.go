@@ -37,6 +37,7 @@ func (n *Node) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRequ
 	if err := n.stage(ctx, want, chap, note); err != nil {
 		return nil, explain(n.undone(ctx, want, before, err))
 	}
+	n.moves.Poke()
 	return &csi.NodeStageVolumeResponse{}, nil
 }
 
@@ -64,6 +65,7 @@ func (n *Node) begin(want *staging.Record) (before *staging.Record, err error) {
 		}
 		want.Published = before.Published
 		want.Staged = n.current(before)
+		keepLive(want, before)
 		if reflect.DeepEqual(before, want) {
 			return before, nil
 		}

@@ -66,7 +66,7 @@ func newServer(ctx context.Context, cfg ServerConfig) (*grpc.Server, error) {
 	}
 	rules := slices.Concat(cfg.Rules, commonRules)
 	server := grpc.NewServer(grpc.ChainUnaryInterceptor(
-		withLogger(klog.FromContext(ctx)), metrics.intercept, withLog, withCodes(rules), withRequired, withLocks(newLocks()),
+		withLogger(klog.FromContext(ctx)), metrics.intercept, withLog, withCodes(rules), withRequired, withLocks(callsOf(cfg.Node)),
 	))
 	csi.RegisterIdentityServer(server, cfg.Identity)
 	if cfg.Controller != nil {
@@ -76,6 +76,14 @@ func newServer(ctx context.Context, cfg ServerConfig) (*grpc.Server, error) {
 		csi.RegisterNodeServer(server, cfg.Node)
 	}
 	return server, nil
+}
+
+// callsOf are the locks of calls: those of our own node service, which works beside its calls as well.
+func callsOf(node csi.NodeServer) *locks {
+	if n, ok := node.(*Node); ok {
+		return n.calls
+	}
+	return newLocks()
 }
 
 // withLogger hands the process's logger to the calls, whose contexts come from gRPC.
