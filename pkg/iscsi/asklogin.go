@@ -44,23 +44,40 @@ type Asking struct {
 
 // AskLogin sends the first PDU of a login from a NIC, bound as a session would be, and hangs up after the answer: no
 // session comes of it, and an existing one is not touched. ErrDenied when the target declines because it has nothing for
-// this initiator, nil for any other answer, else what Probe returns.
+// this initiator, nil for any other answer, a redirect too, else what Probe returns.
 func AskLogin(ctx context.Context, ask Asking) error {
+	_, err := askPortal(ctx, ask)
+	return err
+}
+
+// reply is the answer to the first PDU of a login.
+type reply struct {
+	class byte
+	keys  map[string]string
+}
+
+// askPortal gives one portal's answer. The error is of the connection, or ErrDenied.
+func askPortal(ctx context.Context, ask Asking) (reply, error) {
 	conn, err := dialFrom(ctx, ask.NIC, ask.Portal)
 	if err != nil {
-		return err
+		return reply{}, err
 	}
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	if _, err := conn.Write(loginRequest(ask)); err != nil {
-		return fmt.Errorf("ask %s from %s: %w: %w", ask.Portal, ask.NIC, ErrUnreachable, err)
+		return reply{}, fmt.Errorf("ask %s from %s: %w: %w", ask.Portal, ask.NIC, ErrUnreachable, err)
 	}
-	answer := make([]byte, bhsLength)
-	if _, err := io.ReadFull(conn, answer); err != nil {
-		return fmt.Errorf("ask %s from %s: %w: %w", ask.Portal, ask.NIC, ErrTimeout, errors.Join(ctx.Err(), err))
+	head := make([]byte, bhsLength)
+	if _, err := io.ReadFull(conn, head); err != nil {
+		return reply{}, fmt.Errorf("ask %s from %s: %w: %w", ask.Portal, ask.NIC, ErrTimeout, errors.Join(ctx.Err(), err))
 	}
-	return verdictOf(answer)
+	if head[0]&0x3f != opLoginAnswer {
+		return reply{}, nil // no iSCSI target, or a confused one: nothing to build on
+	}
+	text := make([]byte, min(int(head[5])<<16|int(head[6])<<8|int(head[7]), maxLoginText))
+	n, _ := io.ReadFull(conn, text) // what is cut off says less
+	return reply{class: head[36], keys: parseKeys(text[:n])}, verdictOf(head)
 }
 
 // loginRequest asks for a session of its own: the ISID is random, so that no session is reinstated.
@@ -77,9 +94,6 @@ func loginRequest(ask Asking) []byte {
 }
 
 func verdictOf(answer []byte) error {
-	if answer[0]&0x3f != opLoginAnswer {
-		return nil // no iSCSI target, or a confused one: nothing to build on
-	}
 	class, detail := answer[36], answer[37]
 	if class != statusInitiator {
 		return nil
