@@ -21,6 +21,7 @@ type Initiator interface {
 	Ready(ctx context.Context) error
 	EnsureIface(ctx context.Context, i iscsi.Iface) error
 	EnsureNode(ctx context.Context, n iscsi.Node) error
+	RecordedCHAP(ctx context.Context, id iscsi.NodeID) (*iscsi.CHAP, error)
 	Nodes(ctx context.Context) ([]iscsi.NodeID, error)
 	Login(ctx context.Context, id iscsi.NodeID) error
 	Logout(ctx context.Context, session int, id iscsi.NodeID) error
@@ -82,6 +83,7 @@ type Attacher struct {
 	leaving  map[string]*departure // by dm uuid
 	contacts map[iscsi.NodeID]contact
 	idle     map[int]time.Time // since when a session has had no disk
+	closing  map[int]bool      // sessions that are being logged out, since they are to carry nothing any more
 
 	written  map[iscsi.NodeID]iscsi.Node
 	drained  chan struct{} // closed when udevd has handled what happened before we listened
@@ -107,7 +109,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 		cfg: cfg, sys: cfg.Sys, dm: multipath.NewDM(cfg.Dev), mpd: cfg.Multipathd, changes: changes,
 		adopting: map[string]*adoption{}, leaving: map[string]*departure{},
 		written:  map[iscsi.NodeID]iscsi.Node{},
-		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, adopters: make(chan struct{}, adoptWidth),
+		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, closing: map[int]bool{}, adopters: make(chan struct{}, adoptWidth),
 		drained: make(chan struct{}), rules: multipath.RuleFiles{ConfigFile: cfg.ConfigFile},
 	}
 	a.life, a.end = context.WithCancel(ctx)

@@ -13,29 +13,34 @@ import (
 const healWidth = 8
 
 // Heal adds what attached volumes lack: sessions of their matrix, disks, paths in the map, and the map to multipathd.
-// It never logs out, removes nothing, and leaves alone what another call works on and what is not attached. Specs need
+// It takes nothing away, which Vacate does, and leaves alone what another call works on and what is not attached. Specs need
 // no CHAP: the records that Attach wrote have it. The errors of all volumes are joined; a portal that is still silent
 // is none, it shows in Inspect as a path that is not there.
 func (a *Attacher) Heal(ctx context.Context, specs []Spec) error {
+	return errors.Join(inParallel(specs, func(spec Spec) error {
+		if err := a.heal(ctx, spec); err != nil {
+			return &Error{Op: "heal", WWID: spec.WWID, Err: err}
+		}
+		return nil
+	})...)
+}
+
+// inParallel does it for several at once, and gives the errors.
+func inParallel[T any](list []T, do func(T) error) []error {
 	var (
 		all  sync.WaitGroup
-		mu   sync.Mutex
-		errs []error
+		errs = make([]error, len(list))
 		slot = make(chan struct{}, healWidth)
 	)
-	for _, spec := range specs {
+	for i, one := range list {
 		all.Go(func() {
 			slot <- struct{}{}
 			defer func() { <-slot }()
-			if err := a.heal(ctx, spec); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, &Error{Op: "heal", WWID: spec.WWID, Err: err})
-			}
+			errs[i] = do(one)
 		})
 	}
 	all.Wait()
-	return errors.Join(errs...)
+	return errs
 }
 
 func (a *Attacher) heal(ctx context.Context, spec Spec) error {
@@ -52,10 +57,12 @@ func (a *Attacher) heal(ctx context.Context, spec Spec) error {
 	}
 	defer release()
 	errs := []error{a.keepAdopted(ctx, info), a.keepListed(ctx, spec.WWID)}
-	pairs, err := a.matrix(spec)
+	res, err := a.cfg.Interfaces()
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	pairs, err := wanted(spec, res)
+	errs = append(errs, err)
 	lacking, err := a.lacking(spec, pairs)
 	if errors.Is(err, ErrNotFound) {
 		return errors.Join(errs...) // detached meanwhile

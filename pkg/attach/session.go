@@ -29,42 +29,6 @@ const (
 	silentTime = time.Minute
 )
 
-// matrix gives the bound sessions that spec asks for. Everything wrong with it is the request's fault: ErrInvalid.
-func (a *Attacher) matrix(spec Spec) ([]binding.Pair, error) {
-	ifaces, err := a.interfaces(spec.Interfaces)
-	if err != nil {
-		return nil, err
-	}
-	pairs, err := binding.Matrix(ifaces, spec.Portals, spec.Pairing)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	if spec.MinPaths > len(pairs) {
-		return nil, fmt.Errorf("%w: minPaths is %d, but %d interfaces and %d portals make %d paths (pairing %s)",
-			ErrInvalid, spec.MinPaths, len(ifaces), len(spec.Portals), len(pairs), spec.Pairing)
-	}
-	return pairs, nil
-}
-
-// interfaces gives those of the names; without names all that this node has.
-func (a *Attacher) interfaces(names []string) ([]binding.Interface, error) {
-	res, err := a.cfg.Interfaces()
-	if err != nil {
-		return nil, err
-	}
-	if len(names) == 0 {
-		return res.Interfaces, nil
-	}
-	ifaces, err := res.Select(names)
-	if errors.Is(err, binding.ErrUnknownInterface) {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
-	}
-	return ifaces, nil
-}
-
 func nodeID(target string, p binding.Pair) iscsi.NodeID {
 	return iscsi.NodeID{Target: target, Portal: p.Portal, Interface: p.Interface.Name}
 }
@@ -163,11 +127,15 @@ func (a *Attacher) node(d dial) iscsi.Node {
 // records writes what open-iscsi needs for the session, be it there or not: iscsid reads it when it restarts.
 func (a *Attacher) records(ctx context.Context, d dial) error {
 	n := a.node(d)
+	if d.heal {
+		if err := a.recall(ctx, &n); err != nil {
+			return err
+		}
+	}
+	a.recording.RLock()
+	defer a.recording.RUnlock()
 	if err := a.cfg.ISCSI.EnsureIface(ctx, n.Iface); err != nil {
 		return err
-	}
-	if d.heal {
-		a.recall(&n)
 	}
 	if err := a.cfg.ISCSI.EnsureNode(ctx, n); err != nil || n.KeepCHAP {
 		return err
@@ -178,15 +146,40 @@ func (a *Attacher) records(ctx context.Context, d dial) error {
 	return nil
 }
 
-// recall gives a record the secrets that the attach had: of this process, or of one before it, from the record itself.
-func (a *Attacher) recall(n *iscsi.Node) {
+// recall gives a record the secrets that the attach had: of this process, or of one before it, from the record itself. Where
+// the interface is new to the target, from that of another one: a target knows an initiator, not its interfaces.
+func (a *Attacher) recall(ctx context.Context, n *iscsi.Node) error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if w, ok := a.written[n.ID()]; ok {
+	w, ok := a.written[n.ID()]
+	a.mu.Unlock()
+	if ok {
 		n.CHAP = w.CHAP
-		return
+		return nil
+	}
+	nodes, err := a.cfg.ISCSI.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range nodes {
+		if other == n.ID() {
+			n.KeepCHAP = true
+			return nil
+		}
+	}
+	for _, other := range nodes {
+		if other.Target != n.Target {
+			continue
+		}
+		n.CHAP, err = a.cfg.ISCSI.RecordedCHAP(ctx, other)
+		if n.CHAP != nil {
+			return nil
+		}
+		if err != nil && !errors.Is(err, iscsi.ErrNoRecord) {
+			return err
+		}
 	}
 	n.KeepCHAP = true
+	return nil
 }
 
 // isWritten says that this process has written these very records: what became of them since is for Heal to look at.

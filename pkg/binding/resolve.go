@@ -35,6 +35,8 @@ type Resolution struct {
 	Problems []Problem
 	// NICs are all that there are on this node.
 	NICs []NIC
+	// Drained are the names of interfaces that are taken out of use for maintenance. They are among the others all the same.
+	Drained []string
 }
 
 // NIC is a network device of this node.
