@@ -44,8 +44,13 @@ func newScene(t *testing.T) *scene {
 		Net:  labenv.Options{Portals: 4, Separate: true},
 		Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}},
 	})}
-	s.array = s.RawTarget(iqn)
+	// Else the first address of a subnet would take the others with it.
+	s.InTarget("sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/promote_secondaries")
+	p := s.Net.Portals
+	groups := s.RawTargetGroups(iqn, []string{p[0], p[1], p[2]}, []string{p[3]})
+	s.array = groups[0]
 	wwid := s.array.AddLUN(lun, 64*mib)
+	groups[1].ShareLUN(s.array, lun)
 	s.a, s.b = s.Redirector(iqn, 0, frontA), s.Redirector(iqn, 1, frontB)
 	s.a.To(s.Net.Portals[0])
 	s.b.To(s.Net.Portals[1])
@@ -151,6 +156,18 @@ func TestRedirect(t *testing.T) {
 	t.Log(s.Run("sh", "-c", "grep 'Link lost' "+s.Node.Log+" || true"))
 	s.LinkUp("san0")
 	s.lands("san0", frontA, other)
+
+	// A portal of another group.
+	s.b.To(s.Net.Portals[3])
+	s.lose(s.Net.Portals[1], "br1")
+	s.Eventually(20*time.Second, "the loss to be noticed", func() bool { return s.active() == 1 })
+	took2 := time.Now()
+	for time.Since(took2) < 25*time.Second && !s.session("san1").LoggedIn() {
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Log("another group:", time.Since(took2), s.session("san1"))
+	s.show()
+	t.Log(s.Initiator.ISCSID.Tail(10))
 	s.finish()
 }
 
