@@ -106,6 +106,9 @@ func denied() []ask {
 		{nodeAccount, "delete", "", "events", "default", "e"},
 		{nodeAccount, "list", "", "events", "", ""},
 		{nodeAccount, "list", "", "persistentvolumes", "", ""},
+		{nodeAccount, "patch", "", "persistentvolumes", "", "pv"},
+		{nodeAccount, "list", "storage.k8s.io", "volumeattributesclasses", "", ""},
+		{nodeAccount, "create", "storage.k8s.io", "volumeattributesclasses", "", ""},
 		{nodeAccount, "get", "coordination.k8s.io", "leases", namespace, "iscsi-portbind-io"},
 	}
 }
@@ -141,6 +144,8 @@ func needed() []ask {
 		{nodeAccount, "create", "", "events", "", ""},
 		{nodeAccount, "get", "", "persistentvolumeclaims", "", "data"},
 		{nodeAccount, "patch", "", "nodes", "", "node1"},
+		{nodeAccount, "watch", "", "persistentvolumes", "", "pv"},
+		{nodeAccount, "get", "storage.k8s.io", "volumeattributesclasses", "", "fixed-a"},
 	}
 }
 
@@ -187,7 +192,8 @@ func TestRules(t *testing.T) {
 
 // What is switched off needs no rights.
 func TestRightsFollowSwitches(t *testing.T) {
-	off := render(t, append(values(minimal), "--set", "sidecars.snapshotter.enabled=false,csiDriver.storageCapacity=false,node.events=false")...)
+	off := render(t, append(values(minimal), "--set",
+		"sidecars.snapshotter.enabled=false,csiDriver.storageCapacity=false,node.events=false,node.livePolicy=false")...)
 	for _, a := range []ask{
 		{controllerAccount, "patch", "snapshot.storage.k8s.io", "volumesnapshotcontents", "", "c"},
 		{controllerAccount, "create", "storage.k8s.io", "csistoragecapacities", namespace, ""},
@@ -196,6 +202,8 @@ func TestRightsFollowSwitches(t *testing.T) {
 		{nodeAccount, "get", "", "nodes", "", "node1"},
 		{nodeAccount, "create", "", "events", "", ""},
 		{nodeAccount, "get", "", "persistentvolumeclaims", "", "data"},
+		{nodeAccount, "watch", "", "persistentvolumes", "", "pv"},
+		{nodeAccount, "get", "storage.k8s.io", "volumeattributesclasses", "", "fixed-a"},
 	} {
 		if allowed(off, a) {
 			t.Errorf("allowed: %+v", a)
@@ -209,7 +217,7 @@ func TestRightsFollowSwitches(t *testing.T) {
 // A node is read where its interfaces depend on it, and not changed.
 func TestNodeIsRead(t *testing.T) {
 	for _, set := range []string{"nodeAnnotation=true", "interfaces[0].name=a,interfaces[0].netdev=eth0,interfaces[0].nodeSelector.rack=r1"} {
-		all := render(t, append(values(minimal), "--set", "node.events=false,"+set)...)
+		all := render(t, append(values(minimal), "--set", "node.events=false,node.livePolicy=false,"+set)...)
 		if !allowed(all, ask{nodeAccount, "get", "", "nodes", "", "node1"}) || allowed(all, ask{nodeAccount, "patch", "", "nodes", "", "node1"}) {
 			t.Errorf("%s: rights on nodes are not those to get them", set)
 		}

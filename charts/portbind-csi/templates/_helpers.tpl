@@ -71,7 +71,7 @@ capabilities: { drop: [ALL] }
 
 {{/* Whether the node plugin talks to the API server: empty when not. */}}
 {{- define "portbind.nodeToken" -}}
-{{- if or .Values.node.events .Values.node.startupTaint.remove (include "portbind.readsNode" .) }}yes{{- end }}
+{{- if or .Values.node.events .Values.node.livePolicy .Values.node.startupTaint.remove (include "portbind.readsNode" .) }}yes{{- end }}
 {{- end }}
 
 {{/* The service account's token, for the containers that talk to the API server. */}}
