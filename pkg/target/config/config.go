@@ -72,7 +72,7 @@ const (
 	DefaultWarnData     = 85
 	DefaultWarnMetadata = 80
 
-	defaultPKI      = "/etc/portbind-targetd/pki"
+	defaultPKI = "/etc/portbind-targetd/pki"
 
 	chapRequired = "required"
 	chapOptional = "optional"

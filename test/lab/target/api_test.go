@@ -4,7 +4,9 @@ package target
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -179,20 +181,59 @@ func TestFullPool(t *testing.T) {
 	})
 	_, err := s.api.CreateSnapshot(s.ctx(), &targetv1.CreateSnapshotRequest{Key: s.snapKey("s"), Source: s.key("fat")})
 	s.want(err, codes.ResourceExhausted)
+	s.wantHealth("fat", "SEVERITY_DEGRADED ThinPoolDataNearlyFull")
 	s.Run("lvextend", "-q", "-l", "+100%FREE", p.VG+"/"+p.LV)
 	s.Eventually(maintained, "it heals after the pool grew", func() bool {
 		_, err := s.api.CreateVolume(s.ctx(), &targetv1.CreateVolumeRequest{Key: s.key("more")})
 		return err == nil
 	})
-	s.remove("more")
 	s.remove("fat")
+	s.Eventually(maintained, "it is well after a volume went", func() bool {
+		h, err := s.api.GetVolumeHealth(s.ctx(), &targetv1.GetVolumeHealthRequest{Key: s.key("more")})
+		s.must(err)
+		return len(h.GetProblems()) == 0
+	})
+	s.wantHealth("more")
+	s.remove("more")
 	s.nothingLeft()
+}
+
+// takeAway removes a mapping by hand, as an administrator with targetcli might; health says so until it is served again.
+func (s *setup) takeAway(name, initiator string, lun uint32) {
+	s.T.Helper()
+	s.wantHealth(name)
+	dir := fmt.Sprintf("%s/iscsi/%s/tpgt_1/acls/%s/lun_%d", configfs, s.target.IQN, initiator, lun)
+	s.must(os.Remove(dir + "/link"))
+	s.must(os.Remove(dir))
+	s.wantHealth(name, "SEVERITY_INACCESSIBLE ExportMissing")
+	if again := s.publish(name, initiator, false); again != lun {
+		s.T.Errorf("published again as LUN %d, not %d", again, lun)
+	}
+	s.wantHealth(name)
+}
+
+// wantHealth checks what is wrong with a volume, one by one and in the list.
+func (s *setup) wantHealth(name string, want ...string) {
+	s.T.Helper()
+	one, err := s.api.GetVolumeHealth(s.ctx(), &targetv1.GetVolumeHealthRequest{Key: s.key(name)})
+	s.must(err)
+	list, err := s.api.ListVolumeHealth(s.ctx(), &targetv1.ListVolumeHealthRequest{})
+	s.must(err)
+	listed := slices.IndexFunc(list.GetVolumes(), func(v *targetv1.VolumeHealth) bool { return v.GetKey().GetName() == name })
+	var got []string
+	for _, p := range one.GetProblems() {
+		s.T.Logf("health of %s: %s", name, p.GetMessage())
+		got = append(got, p.GetSeverity().String()+" "+p.GetReason())
+	}
+	if !slices.Equal(got, want) || (listed >= 0) != (len(want) > 0) {
+		s.T.Errorf("health of %s is %q, listed %v, want %q", name, got, list.GetVolumes(), want)
+	}
 }
 
 func TestMetrics(t *testing.T) {
 	s := start(t, labenv.TargetOptions{})
 	s.create("m", 4*mib)
-	s.publish("m", nodeA, false)
+	s.takeAway("m", nodeA, s.publish("m", nodeA, false))
 	resp, err := s.target.Get("/metrics")
 	s.must(err)
 	defer resp.Body.Close()

@@ -48,7 +48,8 @@ func (p *Pool) ill(s status) pool.Problem {
 	if !ok {
 		known = pool.Problem{Severity: pool.Degraded, Reason: "ThinPoolUnwell", Message: fmt.Sprintf("is in the state %q", s.health)}
 	}
-	known.Message = fmt.Sprintf("thin pool %s %s: see lvs -a %s and lvmthin(7)", p.group.lvm.path(p.cfg.ThinPool), known.Message, p.group.lvm.vg)
+	vg, name := p.group.lvm.vg, p.group.lvm.path(p.cfg.ThinPool)
+	known.Message = fmt.Sprintf("thin pool %s %s: see lvs -a %s and lvmthin(7)", name, known.Message, vg)
 	return known
 }
 
