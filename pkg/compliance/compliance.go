@@ -20,6 +20,8 @@ const (
 	NoNIC State = "NoNIC"
 	// DuplicateNIC: another interface has the same NIC.
 	DuplicateNIC State = "DuplicateNIC"
+	// Drained: it is taken out of use for maintenance, and nothing else is said of it.
+	Drained State = "Drained"
 	// LinkDown: the NIC is down or has no carrier.
 	LinkDown State = "LinkDown"
 	// NoIP: the NIC is up and has no address.
@@ -41,7 +43,7 @@ const (
 // States are all of them.
 func States() []State {
 	return []State{
-		NoNIC, DuplicateNIC, LinkDown, NoIP, WrongSubnet, FilteredByRPFilter, ARPFlux, NoPortalReachable, MTUMismatch, Compliant,
+		NoNIC, DuplicateNIC, Drained, LinkDown, NoIP, WrongSubnet, FilteredByRPFilter, ARPFlux, NoPortalReachable, MTUMismatch, Compliant,
 	}
 }
 

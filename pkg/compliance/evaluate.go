@@ -38,6 +38,9 @@ func unresolved(p binding.Problem) Finding {
 
 // findings are what is wrong with an interface that has a NIC. Without a link or an address there is nothing more to say.
 func (s Snapshot) findings(i binding.Interface) []Finding {
+	if s.Interfaces.IsDrained(i.Name) {
+		return []Finding{{Drained, "taken out of use for maintenance", "portbind-csi undrain " + i.Name + ", when that is over"}}
+	}
 	if f := s.link(i); f != nil {
 		return []Finding{*f}
 	}

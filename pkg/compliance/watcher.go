@@ -28,6 +28,9 @@ const (
 const (
 	Misconfigured = "StorageInterfaceMisconfigured"
 	Well          = "StorageInterfaceCompliant"
+	// OutOfUse and InUse are of an interface that is drained, and of one that was.
+	OutOfUse = "StorageInterfaceDrained"
+	InUse    = "StorageInterfaceUndrained"
 )
 
 // Event is one change of an interface, to be told once.
@@ -183,6 +186,10 @@ func event(before *Status, now Status) (Event, bool) {
 		name += " (" + now.NIC + ")"
 	}
 	switch {
+	case is == Drained:
+		return Event{false, OutOfUse, "Storage interface " + name + " carries no I/O: " + now.Findings[0].Message}, true
+	case before != nil && before.State() == Drained && (is == Compliant || is == NoNIC || is == NoIP || is == LinkDown):
+		return Event{false, InUse, "Storage interface " + name + " is to carry I/O again"}, true
 	case is == Compliant && before == nil, is == NoNIC, is == NoIP, is == LinkDown:
 		return Event{}, false
 	case is != Compliant:

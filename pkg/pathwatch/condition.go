@@ -156,11 +156,15 @@ func wrongWith(i binding.Interface) cause {
 	}
 }
 
-// expect gives the paths that a volume should have, also over interfaces that cannot have any at the moment.
+// expect gives the paths that a volume should have, also over interfaces that cannot have any at the moment. Over those that are
+// drained it should have none.
 func expect(v Volume, r binding.Resolution) []pair {
 	var all []pair
 	var absent []string
 	for _, name := range names(v, r) {
+		if r.IsDrained(name) {
+			continue
+		}
 		met, there := meets(name, v, r)
 		if !there {
 			absent = append(absent, name)

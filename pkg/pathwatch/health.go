@@ -2,6 +2,7 @@ package pathwatch
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/portbind/portbind/pkg/binding"
 )
@@ -29,8 +30,9 @@ func VolumeHealth(v Volume, r binding.Resolution, where string) (Health, bool) {
 	return Health{Reason: reason, Message: describe(reason, k.now, where), Inaccessible: is != reduced}, true
 }
 
-// InterfaceHealth judges the node's interfaces together; false when all are well.
+// InterfaceHealth judges the node's interfaces together, without those that are drained; false when all are well.
 func InterfaceHealth(r binding.Resolution) (Health, bool) {
+	r = undrained(r)
 	lost := make([]loss, 0, len(r.Interfaces)+len(r.Problems))
 	for _, i := range r.Interfaces {
 		if is := wrongWith(i); is != "" {
@@ -48,4 +50,11 @@ func InterfaceHealth(r binding.Resolution) (Health, bool) {
 		Reason: InterfaceDown, Inaccessible: len(lost) == all,
 		Message: clip(fmt.Sprintf("%d of %d storage interfaces work: %s", all-len(lost), all, losses(lost))),
 	}, true
+}
+
+// undrained leaves out the interfaces that are drained.
+func undrained(r binding.Resolution) binding.Resolution {
+	r.Interfaces = slices.DeleteFunc(slices.Clone(r.Interfaces), func(i binding.Interface) bool { return r.IsDrained(i.Name) })
+	r.Problems = slices.DeleteFunc(slices.Clone(r.Problems), func(p binding.Problem) bool { return r.IsDrained(p.Interface) })
+	return r
 }

@@ -186,10 +186,14 @@ func interfacesOf(pairs []pair) []string {
 }
 
 // updateInterfaces compares the node's interfaces with what was told of them. One that was well at first is no news, nor is
-// one that had no NIC: not every node has all of them.
+// one that had no NIC: not every node has all of them. Of one that is drained there are none until it is used again.
 func (t *tracker) updateInterfaces(r binding.Resolution) []Event {
 	var events []Event
 	now := map[string]cause{}
+	for _, name := range r.Drained {
+		now[name] = t.interfaces[name]
+	}
+	r = undrained(r)
 	for _, i := range r.Interfaces {
 		is := wrongWith(i)
 		now[i.Name] = is
