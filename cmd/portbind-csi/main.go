@@ -51,6 +51,7 @@ func newRootCommand() *cobra.Command {
 	addLogFlags(root)
 	root.AddCommand(newControllerCommand(), newNodeCommand(), newAliveCommand(), newVersionCommand())
 	root.AddCommand(append(newViewCommands(), newDoctorCommand())...)
+	root.AddCommand(newDrainCommands()...)
 	return root
 }
 

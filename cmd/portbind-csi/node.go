@@ -14,6 +14,7 @@ import (
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/compliance"
+	"github.com/portbind/portbind/pkg/drain"
 	"github.com/portbind/portbind/pkg/driver"
 	"github.com/portbind/portbind/pkg/fsmount"
 	"github.com/portbind/portbind/pkg/hostexec"
@@ -75,8 +76,9 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	options.Interfaces = source.Resolve
-	attacher, err := newAttacher(ctx, cfg, host, source.Resolve)
+	drained := drain.In(cfg.StateDir)
+	options.Interfaces = drained.Mark(source.Resolve)
+	attacher, err := newAttacher(ctx, cfg, host, options.Interfaces)
 	if err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 		return err
 	}
 	fast := newFailfast(ctx, cfg, options.BootID, host)
-	node := parts{driver.NewNode(options), attacher, source, newKeeper(cfg, options.BootID), fast}
+	node := parts{driver.NewNode(options), attacher, source, drained, newKeeper(cfg, options.BootID), fast}
 	return serveNode(ctx, flags, node, append(work, fast.Run)...)
 }
 
@@ -97,6 +99,7 @@ type parts struct {
 
 	attacher *attach.Attacher
 	source   *selection.Source
+	drained  drain.Store
 	keeper   *compliance.Keeper
 	fast     prometheus.Collector
 }
@@ -122,6 +125,7 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 	work = append(work,
 		background(func(ctx context.Context) { node.HealLoop(ctx, changes) }),
 		background(func(ctx context.Context) { node.source.Run(ctx, changed) }),
+		func(ctx context.Context) error { return node.drained.Watch(ctx, changed) },
 		func(ctx context.Context) error { return linkwatch.Watch(ctx, changed) },
 	)
 	return serve(ctx, flags.serveFlags, driver.ServerConfig{

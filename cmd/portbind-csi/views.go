@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/drain"
 	"github.com/portbind/portbind/pkg/driver"
 	"github.com/portbind/portbind/pkg/keep"
 	"github.com/portbind/portbind/pkg/nodeview"
@@ -83,10 +84,10 @@ func newNodeSource(config string) (nodeview.Source, error) {
 	if err = errors.Join(err, interfacesErr); err != nil {
 		return source, err
 	}
-	source.Interfaces = func() (binding.Resolution, error) {
+	source.Interfaces = drain.In(cfg.StateDir).Mark(func() (binding.Resolution, error) {
 		nics, err := interfaces.NICs()
 		return binding.Resolve(interfaces, nics), err
-	}
+	})
 	return source, nil
 }
 

@@ -91,6 +91,8 @@ type Attacher interface {
 	VolumeAt(major, minor uint32) (wwid string, ok bool)
 	// Heal adds what the devices of these volumes lack.
 	Heal(ctx context.Context, specs []attach.Spec) error
+	// Vacate takes away what should not carry I/O any more; these are all volumes. attach.ErrStays: not yet.
+	Vacate(ctx context.Context, specs []attach.Spec) error
 	// Govern has the device, in use or not, be as the policy of latest's spec says. None, or attach.ErrNotFound of latest, is success.
 	Govern(ctx context.Context, wwid string, latest func() (attach.Spec, error)) error
 }

@@ -26,6 +26,7 @@ type host struct {
 	// log is what was done, in order.
 	log []string
 	// healed are the specs of the last Heal.
+	vacated []attach.Spec // of the last Vacate
 	healed []attach.Spec
 	// governed are the policies that devices have, by WWID.
 	governed map[string]attach.Policy
@@ -128,6 +129,11 @@ func (h *host) Resize(_ context.Context, wwid string) (attach.Device, error) {
 func (h *host) Heal(_ context.Context, specs []attach.Spec) error {
 	h.healed = specs
 	return h.did("heal")
+}
+
+func (h *host) Vacate(_ context.Context, specs []attach.Spec) error {
+	h.vacated = specs
+	return h.did("vacate")
 }
 
 func (h *host) Govern(_ context.Context, wwid string, latest func() (attach.Spec, error)) error {

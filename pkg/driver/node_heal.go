@@ -15,22 +15,71 @@ import (
 // healInterval is how often Heal runs when nothing happens.
 const healInterval = 30 * time.Second
 
-// HealLoop calls Heal at once, whenever events says that a NIC changed, and every 30 s, until ctx ends.
+// leaveInterval is how soon it is looked again at paths that are leaving.
+const leaveInterval = 250 * time.Millisecond
+
+// HealLoop calls Heal and Vacate at once, whenever events says that a NIC or an interface changed, soon when something is leaving,
+// and every 30 s, until ctx ends.
 func (n *Node) HealLoop(ctx context.Context, events <-chan struct{}) {
-	ticker := time.NewTicker(healInterval)
-	defer ticker.Stop()
+	var stays patience
 	for {
 		if err := n.Heal(ctx); err != nil && ctx.Err() == nil {
 			n.healErrors.Inc()
 			klog.FromContext(ctx).Error(err, "Heal")
 		}
+		timer := time.NewTimer(stays.after(ctx, n.Vacate(ctx)))
 		select {
 		case <-ctx.Done():
-			return
 		case <-events:
-		case <-ticker.C:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
 		}
 	}
+}
+
+// patience says when to look again at what cannot leave, and tells why once.
+type patience struct {
+	why  string
+	wait time.Duration
+}
+
+func (p *patience) after(ctx context.Context, err error) time.Duration {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	if why == "" || why != p.why {
+		p.why, p.wait = why, leaveInterval
+	} else {
+		p.wait = min(2*p.wait, healInterval)
+	}
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return healInterval
+	case errors.Is(err, attach.ErrStays):
+		if p.wait == leaveInterval {
+			klog.FromContext(ctx).Info("Paths of an interface are leaving", "left", why)
+		}
+		return p.wait
+	default:
+		klog.FromContext(ctx).Error(err, "Paths cannot leave")
+		return healInterval
+	}
+}
+
+// Vacate has the attacher take away what should not carry I/O any more.
+func (n *Node) Vacate(ctx context.Context) error {
+	records, _ := n.cfg.Records.Records() // Heal tells of those that cannot be read
+	var specs []attach.Spec
+	for _, r := range records {
+		if n.current(r) {
+			specs = append(specs, spec(r.Attachment, nil))
+		}
+	}
+	return n.cfg.Attach.Vacate(ctx, specs)
 }
 
 // Heal has the attacher add what the devices of the staged volumes lack, and then make them be as their policies say: sessions

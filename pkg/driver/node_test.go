@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/google/go-cmp/cmp"
@@ -691,6 +692,9 @@ func TestNodeHeal(t *testing.T) {
 	if err := r.Node.Heal(t.Context()); err != nil || len(r.healed) != 1 || r.healed[0].LUN != 1 || r.healed[0].CHAP != nil {
 		t.Errorf("%v, %v", r.healed, err)
 	}
+	if err := r.Node.Vacate(t.Context()); err != nil || len(r.vacated) != 1 || r.vacated[0].LUN != 1 {
+		t.Errorf("%v, %v", r.vacated, err)
+	}
 	raw := ""
 	for _, file := range must(filepath.Glob(filepath.Join(r.dir, "*", "*.json"))) {
 		raw += string(must(os.ReadFile(file)))
@@ -702,6 +706,37 @@ func TestNodeHeal(t *testing.T) {
 	r.log = nil
 	if err := r.Node.Heal(t.Context()); err != nil || r.count("heal") != 0 {
 		t.Errorf("records of an earlier boot: %v", err)
+	}
+	if err := r.Node.Vacate(t.Context()); err != nil || len(r.vacated) != 0 || r.count("vacate") != 1 {
+		t.Errorf("what is left of sessions must go all the same: %v, %v", r.vacated, err)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	var p patience
+	one := &attach.StaysError{WWID: "naa.1", Interfaces: []string{"san-a"}, Have: 0, Want: 1}
+	other := &attach.StaysError{WWID: "naa.2", Interfaces: []string{"san-a"}, Have: 0, Want: 1}
+	for i, step := range []struct {
+		err  error
+		want time.Duration
+	}{
+		{nil, healInterval},
+		{one, leaveInterval},
+		{one, 2 * leaveInterval},
+		{one, 4 * leaveInterval},
+		{other, leaveInterval},
+		{nil, healInterval},
+		{other, leaveInterval},
+		{errors.New("sysfs is gone"), healInterval},
+	} {
+		if got := p.after(t.Context(), step.err); got != step.want {
+			t.Errorf("step %d: %v, want %v", i, got, step.want)
+		}
+	}
+	for range 20 {
+		if got := p.after(t.Context(), one); got > healInterval {
+			t.Errorf("%v", got)
+		}
 	}
 }
 
