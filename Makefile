@@ -70,6 +70,13 @@ bench: build ## Benchmarks in the lab, against the bare sequence of commands in 
 	@LAB_TIMEOUT=60m go test $(LAB_FLAGS) -p 1 -timeout 60m ./test/bench/...
 	@LAB_TIMEOUT=60m go test $(subst -tags lab,-tags lab$(comma)bench,$(LAB_FLAGS)) -timeout 60m -run Speed ./test/lab/attach
 
+.PHONY: soak
+soak: build ## The long scenarios: ten minutes without a path, flapping, a hundred volumes at once, random faults (LAB_SOAK=10m, LAB_SEED=)
+	@hack/lab/setup
+	@LAB_TIMEOUT=$${LAB_TIMEOUT:-6h} LAB_OUTAGE=10m LAB_CHURN=50 LAB_MEM=4G go test $(subst -tags lab,-tags lab$(comma)soak,$(LAB_FLAGS)) -p 1 \
+	  -timeout $${LAB_TIMEOUT:-6h} -run '$(or $(RUN),TestAllPathsDown|TestFlapping|TestRandomFaults|TestStageWhileOthersUnstage)' \
+	  ./test/lab/failover ./test/lab/node
+
 .PHONY: lab
 lab: build ## A shell in a guest of the lab, or LAB_CMD='...' in it
 	@hack/lab/setup
