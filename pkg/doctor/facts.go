@@ -22,6 +22,8 @@ type Facts struct {
 	// Managed are the maps that multipathd manages, by its WWID.
 	Managed map[string]bool
 	Probes  []Probe
+	// Logins are those that are redirected, or led nowhere.
+	Logins []Login
 	// Portals are those to be tried whatever volumes there are.
 	Portals []netip.AddrPort
 	// Unknown says, by what was to be found out, why it could not.

@@ -77,6 +77,9 @@ func (o Source) Gather(ctx context.Context) Facts {
 		parts = append(parts, part{"portals", func(ctx context.Context) (func(*Facts), error) {
 			probes := probeAll(ctx, node, pairsOf(node, o.Portals))
 			return func(f *Facts) { f.Probes = probes }, nil
+		}}, part{"redirects", func(ctx context.Context) (func(*Facts), error) {
+			logins := findLogins(ctx, node)
+			return func(f *Facts) { f.Logins = logins }, nil
 		}})
 	}
 	f.run(ctx, parts)

@@ -1,0 +1,116 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/portbind/portbind/pkg/iscsi"
+	"github.com/portbind/portbind/pkg/nodeview"
+	"github.com/portbind/portbind/pkg/staging"
+	"github.com/portbind/portbind/pkg/sysfs"
+)
+
+// Login is where a login that a volume here needs ends, if it is not where it is asked for, or fails.
+type Login struct {
+	Interface, NIC, Target string
+	// Asked is the portal that is asked for it, Portal the one to which that redirects, or the same.
+	Asked, Portal netip.AddrPort
+	// Tag is the portal group of Portal, Group that of the session that is to come back; -1 where it is not known, or there is none.
+	Tag, Group int
+	// Err is why it fails there.
+	Err error
+}
+
+// loginsOf gives the sessions that volumes here need: those that are redirected, and those that are not logged in. What becomes
+// of the latter is still to be asked.
+func loginsOf(s nodeview.Snapshot) (there, missing []Login, asking []iscsi.Asking) {
+	for _, r := range s.Records {
+		one := s
+		one.Records = []*staging.Record{r}
+		for _, p := range pairsOf(one, nil) {
+			l := Login{
+				Interface: p.Interface.Name, NIC: p.Interface.NIC, Target: r.Attachment.Target,
+				Asked: p.Portal, Portal: p.Portal, Tag: -1, Group: -1,
+			}
+			at := slices.IndexFunc(s.Sessions, func(x sysfs.Session) bool {
+				return x.Iface == iscsi.IfaceName(l.Interface) && x.Target == l.Target && x.Persistent == l.Asked
+			})
+			if at >= 0 {
+				l.Group = s.Sessions[at].TPGT
+			}
+			switch {
+			case slices.ContainsFunc(append(there, missing...), l.same):
+			case at < 0 || !s.Sessions[at].LoggedIn():
+				missing = append(missing, l)
+				asking = append(asking, iscsi.Asking{
+					NIC: l.NIC, Portal: l.Asked, Initiator: r.Attachment.Initiator, Target: l.Target,
+				})
+			case s.Sessions[at].Portal != l.Asked:
+				l.Portal, l.Tag = s.Sessions[at].Portal, l.Group
+				there = append(there, l)
+			}
+		}
+	}
+	return there, missing, asking
+}
+
+func (l Login) same(m Login) bool {
+	return l.Interface == m.Interface && l.Target == m.Target && l.Asked == m.Asked
+}
+
+// findLogins asks where the logins that are missing would end. A portal that redirects nowhere else is judged as a portal.
+func findLogins(ctx context.Context, s nodeview.Snapshot) []Login {
+	all, missing, asking := loginsOf(s)
+	var group sync.WaitGroup
+	for i := range missing {
+		group.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, connectTime)
+			defer cancel()
+			l, err := iscsi.FindLanding(ctx, asking[i])
+			missing[i].Portal, missing[i].Tag, missing[i].Err = l.Portal, l.Tag, err
+		})
+	}
+	group.Wait()
+	for _, l := range missing {
+		if l.Portal != l.Asked || errors.Is(l.Err, iscsi.ErrRefused) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// checkLogins tells of redirects, and of those that open-iscsi cannot follow.
+func checkLogins(f Facts) []Finding {
+	var all []Finding
+	for _, l := range f.Logins {
+		all = append(all, checkLogin(l))
+	}
+	return all
+}
+
+func checkLogin(l Login) Finding {
+	finding := Finding{Severity: OK, Check: "redirect", Subject: fmt.Sprintf("%s through %s (%s)", l.Asked, l.Interface, l.NIC)}
+	seen := fmt.Sprintf("redirects logins for %s to %s", l.Target, l.Portal)
+	switch {
+	case l.Err != nil && l.Portal == l.Asked:
+		finding.Severity, finding.Seen = Error, "a login for "+l.Target+" leads nowhere: "+l.Err.Error()
+		finding.Fix = "Correct the address in the array's redirect: an IP address of one of its portals"
+	case l.Err != nil:
+		finding.Severity, finding.Evidence = Error, []string{l.Err.Error()}
+		finding.Seen = seen + ", where they fail; open-iscsi follows a redirect through the NIC that the session is bound to, and no other"
+		finding.Fix = fmt.Sprintf("Let the array redirect to a portal that %s reaches, or give it a way there: ip route add %s dev %s [via ...]",
+			l.NIC, l.Portal.Addr(), l.NIC)
+	case l.Group >= 0 && l.Tag >= 0 && l.Group != l.Tag:
+		finding.Severity = Error
+		finding.Seen = fmt.Sprintf("%s, of portal group %d; the session is of group %d, and open-iscsi does not take it to another one",
+			seen, l.Tag, l.Group)
+		finding.Fix = "Let the array redirect within one portal group, or give the volume the portals of both: each is a path of its own"
+	default:
+		finding.Seen = seen
+	}
+	return finding
+}
