@@ -23,8 +23,9 @@ func (e *Env) Redirector(iqn string, fabric int, address string) *Redirector {
 	socket := "/run/tgtd/socket." + r.control
 	e.T.Cleanup(func() { _ = os.Remove(socket) })
 	e.must(os.MkdirAll("/run/tgtd", 0o700))
-	e.Daemon("tgtd-"+r.control, func() bool { _, err := os.Stat(socket); return err == nil },
+	d := e.Daemon("tgtd-"+r.control, func() bool { _, err := os.Stat(socket); return err == nil },
 		"nsenter", "--net="+targetNS, "tgtd", "-f", "-C", r.control, "--iscsi", "portal="+address+":3260")
+	e.T.Cleanup(d.Kill) // it does not heed SIGTERM
 	r.admin("--op new --mode target --tid 1 -T " + iqn)
 	r.admin("--op bind --mode target --tid 1 -I ALL")
 	return r

@@ -113,7 +113,7 @@ func (v *volume) topology() string {
 	return text
 }
 
-// modify is what Kubernetes does for a VolumeAttributesClass.
+// modify is what Kubernetes does first for a VolumeAttributesClass.
 func (v *volume) modify(params map[string]string) {
 	v.s.T.Helper()
 	ctx, cancel := v.s.Context(time.Minute)
@@ -124,6 +124,13 @@ func (v *volume) modify(params map[string]string) {
 	if err != nil {
 		v.s.T.Fatal(err)
 	}
+}
+
+// change is all that Kubernetes does for a VolumeAttributesClass, to a volume that is claimed by its own name.
+func (v *volume) change(api *apiServer, claim, class string, params map[string]string) {
+	v.s.T.Helper()
+	v.modify(params)
+	api.give(claim, v.Volume, class, params)
 }
 
 // again takes the volume from the node and gives it back.

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -125,19 +126,26 @@ func sentIn(s *labenv.Stack, nic string, d time.Duration) uint64 {
 }
 
 // TestNoPathRetry cuts all links: I/O of "fail" ends when the paths are known dead, that of "30s" 30 s after, that of the
-// default goes on when the links are back.
+// default goes on when the links are back. One that was made with the default, and given "fail" while it was written to, ends too.
 func TestNoPathRetry(t *testing.T) {
+	api := startAPI(t)
 	s := newStack(t)
-	cases := map[string]struct{ least, most time.Duration }{
-		"fail": {0, 12 * time.Second},
-		"30s":  {30 * time.Second, 45 * time.Second},
-		"":     {},
+	cases := map[string]struct {
+		value       string
+		least, most time.Duration
+	}{
+		"fail":    {"fail", 0, 12 * time.Second},
+		"changed": {"", 0, 12 * time.Second},
+		"30s":     {"30s", 30 * time.Second, 45 * time.Second},
+		"default": {"", 0, 0},
 	}
 	volumes, writers := map[string]*volume{}, map[string]*labenv.Writer{}
-	for value := range cases {
-		v := up(s, "retry-"+value+"x", labenv.Block, map[string]string{"noPathRetry": value})
-		volumes[value], writers[value] = v, s.Writer(v.TargetPath)
+	for name, c := range cases {
+		v := up(s, name, labenv.Block, claimed(name, map[string]string{"noPathRetry": c.value}))
+		volumes[name], writers[name] = v, s.Writer(v.TargetPath)
 	}
+	volumes["changed"].change(api, "changed", "fail", map[string]string{"noPathRetry": "fail"})
+	volumes["changed"].wantShape(shape{"service-time", "4", false})
 	for _, w := range writers {
 		s.Eventually(20*time.Second, "writes", func() bool { return w.Result().Acked > 50 })
 	}
@@ -145,75 +153,135 @@ func TestNoPathRetry(t *testing.T) {
 		s.LinkDown(nic)
 	}
 	cut := time.Now()
-	for _, value := range []string{"fail", "30s"} {
-		w := writers[value]
-		s.Eventually(time.Minute, "an error with "+value, func() bool { return w.Result().Err != nil })
+	for _, name := range []string{"fail", "changed", "30s"} {
+		w := writers[name]
+		s.Eventually(time.Minute, "an error with "+name, func() bool { return w.Result().Err != nil })
 		took := time.Since(cut)
-		t.Logf("noPathRetry %s: %v after %v", value, w.Result().Err, took.Round(10*time.Millisecond))
-		if c := cases[value]; took < c.least || took > c.most {
-			t.Errorf("noPathRetry %s: wanted from %v to %v", value, c.least, c.most)
+		t.Logf("noPathRetry %s: %v after %v", name, w.Result().Err, took.Round(10*time.Millisecond))
+		if c := cases[name]; took < c.least || took > c.most {
+			t.Errorf("noPathRetry %s: wanted from %v to %v", name, c.least, c.most)
 		}
 	}
-	if err := writers[""].Result().Err; err != nil {
+	queued := writers["default"]
+	if err := queued.Result().Err; err != nil {
 		t.Errorf("without a limit: %v", err)
 	}
 	for _, nic := range s.Net.NICs {
 		s.LinkUp(nic)
 	}
-	before := writers[""].Result().Acked
-	s.Eventually(time.Minute, "writes to go on", func() bool { return writers[""].Result().Acked > before+10 })
-	for value, w := range writers {
+	before := queued.Result().Acked
+	s.Eventually(time.Minute, "writes to go on", func() bool { return queued.Result().Acked > before+10 })
+	for name, w := range writers {
 		w.Stop(10 * time.Second)
-		volumes[value].settle()
-		volumes[value].Down()
+		volumes[name].settle()
+		volumes[name].Down()
 	}
 	s.Tidy()
 }
 
-// TestWhileWriting changes the policy of a volume in use, by staging it again with what a new publish says, and attaches
-// another one with a policy, while a NIC is away: writes go on.
-func TestWhileWriting(t *testing.T) {
+// TestLive changes the policy of a volume while it is written to, by its class, as Kubernetes does: the map in use is changed, no
+// write fails, and none waits longer than a change of the map takes. A neighbour without a class stays as it is. The policy
+// stays over a restart of the plugin, which also learns what changed meanwhile, and when the kubelet stages again with what
+// it was told at first. Last comes a control: that a map which is held up for a while would be seen.
+func TestLive(t *testing.T) {
+	const most = 2 * time.Second
+	api := startAPI(t)
 	s := newStack(t)
-	v := up(s, "busy", labenv.MountExt4, nil)
-	neighbour := up(s, "neighbour", labenv.MountExt4, nil)
-	loads := []*labenv.Fio{
-		s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"}),
-		s.Fio(neighbour.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"}),
+	v := up(s, "busy", labenv.MountExt4, claimed("busy", nil))
+	neighbour := up(s, "neighbour", labenv.MountExt4, claimed("neighbour", nil))
+	writing := func() []*labenv.Fio {
+		return []*labenv.Fio{
+			s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"}),
+			s.Fio(neighbour.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"}),
+		}
 	}
-	for _, change := range []struct {
+	loads := writing()
+	plain := shape{"service-time", "4", true}
+	for i, change := range []struct {
 		params map[string]string
 		want   shape
 	}{
 		{map[string]string{"pathSelector": "round-robin"}, shape{"round-robin", "4", true}},
 		{map[string]string{"preferredInterface": "san-a", "noPathRetry": "5m"}, shape{"round-robin", "2 2", true}},
 		{map[string]string{"preferredInterface": "", "pathSelector": "", "noPathRetry": "fail"}, shape{"service-time", "4", false}},
-		{map[string]string{"noPathRetry": ""}, shape{"service-time", "4", true}},
+		{map[string]string{"noPathRetry": ""}, plain},
+		{map[string]string{"preferredInterface": "san-b", "pathSelector": "queue-length"}, shape{"queue-length", "2 2", true}},
 	} {
-		v.modify(change.params)
-		v.restage()
+		began := time.Now()
+		v.change(api, "busy", fmt.Sprintf("class-%d", i), change.params)
 		v.wantShape(change.want)
-		neighbour.wantShape(shape{"service-time", "4", true})
+		t.Logf("change %d after %v", i, time.Since(began).Round(10*time.Millisecond))
+		neighbour.wantShape(plain)
 	}
+	s.Node.Kill()
+	v.change(api, "busy", "while-away", map[string]string{"noPathRetry": "fail"})
+	s.Node.Start()
+	last := shape{"queue-length", "2 2", false}
+	v.wantShape(last)
+	v.stageAgain()
+	if got := v.shape(); got != last {
+		t.Errorf("after a repeated stage: %+v", got)
+	}
+	neighbour.wantShape(plain)
+	for _, r := range results(t, loads) {
+		if r.Stall > most {
+			t.Errorf("a write took %v", r.Stall)
+		}
+	}
+
+	loads = writing()
+	s.Eventually(20*time.Second, "writes", func() bool { w, _ := loads[0].IO(); return w > mib })
+	s.Run("dmsetup", "suspend", "--noflush", "--nolockfs", v.Map())
+	time.Sleep(most + time.Second) // what is shown is a stall
+	s.Run("dmsetup", "resume", v.Map())
+	if stall := results(t, loads)[0].Stall; stall <= most {
+		t.Errorf("control: a write of a map that was held up took %v only", stall)
+	}
+	for _, all := range []*volume{v, neighbour} {
+		all.settle()
+		all.Down()
+	}
+	s.Tidy()
+}
+
+// TestWhileWriting: a volume with a policy is attached while another is in use and a NIC is away. A volume in use that is published and
+// staged anew takes the policy of now.
+func TestWhileWriting(t *testing.T) {
+	s := newStack(t)
+	v := up(s, "busy", labenv.MountExt4, nil)
+	loads := []*labenv.Fio{s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"})}
+	v.modify(map[string]string{"preferredInterface": "san-a", "noPathRetry": "5m"})
+	v.restage()
+	v.wantShape(shape{"service-time", "2 2", true})
 	s.LinkDown(s.Net.NICs[1])
 	s.Eventually(30*time.Second, "half of the paths to be lost", func() bool { return v.ready() == allPaths/2 })
 	late := create(s, "late", labenv.Block, map[string]string{"pathSelector": "queue-length", "preferredInterface": "san-b"})
 	late.Up()
 	s.LinkUp(s.Net.NICs[1])
-	for _, all := range []*volume{v, neighbour, late} {
+	for _, all := range []*volume{v, late} {
 		all.settle()
 	}
 	late.wantShape(shape{"queue-length", "2 2", true})
+	results(t, loads)
+	for _, all := range []*volume{v, late} {
+		all.Down()
+	}
+	s.Tidy()
+}
+
+// results ends the loads; all must have gone well.
+func results(t *testing.T, loads []*labenv.Fio) []labenv.FioResult {
+	t.Helper()
+	var all []labenv.FioResult
 	for _, fio := range loads {
 		r := fio.Stop()
 		t.Logf("fio: %d MiB written, %d MiB verified, longest write %v", r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall)
 		if r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
 			t.Errorf("fio: %+v", r)
 		}
+		all = append(all, r)
 	}
-	for _, all := range []*volume{v, neighbour, late} {
-		all.Down()
-	}
-	s.Tidy()
+	return all
 }
 
 // restage publishes and stages a volume that is there already.
@@ -224,6 +292,16 @@ func (v *volume) restage() {
 	if err := v.ControllerPublish(ctx); err != nil {
 		v.s.T.Fatal(err)
 	}
+	if err := v.Stage(ctx); err != nil {
+		v.s.T.Fatal(err)
+	}
+}
+
+// stageAgain repeats the first stage, as a kubelet does that was restarted.
+func (v *volume) stageAgain() {
+	v.s.T.Helper()
+	ctx, cancel := v.s.Context(time.Minute)
+	defer cancel()
 	if err := v.Stage(ctx); err != nil {
 		v.s.T.Fatal(err)
 	}
