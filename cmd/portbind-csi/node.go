@@ -20,8 +20,10 @@ import (
 	"github.com/portbind/portbind/pkg/hostexec"
 	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/linkwatch"
+	"github.com/portbind/portbind/pkg/nodemetrics"
 	"github.com/portbind/portbind/pkg/selection"
 	"github.com/portbind/portbind/pkg/staging"
+	"github.com/portbind/portbind/pkg/sysfs"
 )
 
 const (
@@ -78,7 +80,8 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 	}
 	drained := drain.In(cfg.StateDir)
 	options.Interfaces = drained.Mark(source.Resolve)
-	attacher, err := newAttacher(ctx, cfg, host, options.Interfaces)
+	counters := nodemetrics.New(ctx, sysfs.Default, options.Interfaces)
+	attacher, err := newAttacher(ctx, cfg, host, options.Interfaces, counters.Healed)
 	if err != nil {
 		return err
 	}
@@ -89,7 +92,8 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 		return err
 	}
 	fast := newFailfast(ctx, cfg, options.BootID, host)
-	node := parts{driver.NewNode(options), attacher, source, drained, newKeeper(cfg, options.BootID), fast}
+	metrics := []prometheus.Collector{fast, counters}
+	node := parts{driver.NewNode(options), attacher, source, drained, newKeeper(cfg, options.BootID), metrics}
 	return serveNode(ctx, flags, node, append(work, fast.Run)...)
 }
 
@@ -101,7 +105,7 @@ type parts struct {
 	source   *selection.Source
 	drained  drain.Store
 	keeper   *compliance.Keeper
-	fast     prometheus.Collector
+	metrics  []prometheus.Collector
 }
 
 func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(context.Context) error) error {
@@ -111,7 +115,7 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 	judge := newJudge(node.Node, node.keeper, events)
 	work = append(append(work, watching...), background(judge.Run))
 	work = append(work, policyWork(ctx, flags, node.Node)...)
-	for _, c := range []prometheus.Collector{driver.NewNodeCollector(ctx, node.Node), watcher, judge, node.fast} {
+	for _, c := range append(node.metrics, driver.NewNodeCollector(ctx, node.Node), watcher, judge) {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register node metrics: %w", err)
 		}
@@ -145,6 +149,7 @@ func notify(changes chan<- struct{}) {
 
 func newAttacher(
 	ctx context.Context, cfg driver.NodeConfig, host *hostexec.Local, interfaces func() (binding.Resolution, error),
+	healed func(binding.Pair),
 ) (*attach.Attacher, error) {
 	timers := iscsi.FastTimers()
 	if cfg.Timers == driver.TimersTolerant {
@@ -152,8 +157,8 @@ func newAttacher(
 	}
 	return attach.New(ctx, attach.Config{
 		ISCSI:      iscsi.New(iscsi.Options{Host: host}),
-		Interfaces: interfaces,
-		Files:      host.InHost, Timers: timers, Grace: time.Duration(cfg.SessionLinger),
+		Interfaces: interfaces, Healed: healed,
+		Files: host.InHost, Timers: timers, Grace: time.Duration(cfg.SessionLinger),
 	})
 }
 

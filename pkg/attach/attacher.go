@@ -47,6 +47,8 @@ type Config struct {
 	Timers     iscsi.Timers
 	// Grace is how long a session without a disk stays, in case that the next volume needs it. 0 is 60 s.
 	Grace time.Duration
+	// Healed is told of each path that Heal has brought into a map; nil: nobody is.
+	Healed func(binding.Pair)
 }
 
 // DefaultGrace is how long a session without disks stays.

@@ -90,10 +90,13 @@ func (a *Attacher) healPair(ctx context.Context, spec Spec, p binding.Pair, turn
 	}
 	d, err := a.healDisk(ctx, s, spec)
 	unlock()
-	if err != nil {
-		return err
+	if err == nil {
+		err = a.join(ctx, d)
 	}
-	return a.join(ctx, d)
+	if err == nil && a.cfg.Healed != nil {
+		a.cfg.Healed(p)
+	}
+	return err
 }
 
 // healDisk looks for the disk while the volume is attached still: a disk found after its detach would stay.

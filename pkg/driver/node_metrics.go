@@ -15,6 +15,7 @@ type nodeCollector struct {
 	ctx            context.Context //nolint:containedctx // the collector's interface has none
 	node           *Node
 	volumes, paths *prometheus.Desc
+	maps           *prometheus.Desc
 	healErrors     prometheus.Counter
 }
 
@@ -25,6 +26,8 @@ func NewNodeCollector(ctx context.Context, n *Node) prometheus.Collector {
 		volumes: prometheus.NewDesc("portbind_volumes_staged", "Volumes that are staged on this node.", nil, nil),
 		paths: prometheus.NewDesc("portbind_paths", "Paths of the staged volumes, by interface, portal and state.",
 			[]string{"interface", "portal", "state"}, nil),
+		maps: prometheus.NewDesc("portbind_maps", "Multipath maps of the staged volumes, by state: whole, degraded (a path in them has "+
+			"failed), waiting (none works, I/O waits), failing (none works, I/O fails).", []string{"state"}, nil),
 		healErrors: n.healErrors,
 	}
 }
@@ -33,6 +36,7 @@ func NewNodeCollector(ctx context.Context, n *Node) prometheus.Collector {
 func (c *nodeCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.volumes
 	ch <- c.paths
+	ch <- c.maps
 	c.healErrors.Describe(ch)
 }
 
@@ -44,6 +48,13 @@ func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	ch <- prometheus.MustNewConstMetric(c.volumes, prometheus.GaugeValue, float64(len(devices)))
+	states := map[string]int{"whole": 0, "degraded": 0, "waiting": 0, "failing": 0}
+	for _, d := range devices {
+		states[mapState(d)]++
+	}
+	for state, n := range states {
+		ch <- prometheus.MustNewConstMetric(c.maps, prometheus.GaugeValue, float64(n), state)
+	}
 	type key struct{ iface, portal, state string }
 	count := map[key]int{}
 	for _, d := range devices {
@@ -53,6 +64,29 @@ func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for k, n := range count {
 		ch <- prometheus.MustNewConstMetric(c.paths, prometheus.GaugeValue, float64(n), k.iface, k.portal, k.state)
+	}
+}
+
+// mapState judges a map by the paths in it. What should be in it besides, and is not, portbind_volume_paths_expected tells.
+func mapState(d attach.Device) string {
+	active, failed := 0, 0
+	for _, p := range d.Paths {
+		switch p.State {
+		case attach.StateActive:
+			active++
+		case attach.StateFailed:
+			failed++
+		}
+	}
+	switch {
+	case active > 0 && failed == 0:
+		return "whole"
+	case active > 0:
+		return "degraded"
+	case d.Fails:
+		return "failing"
+	default:
+		return "waiting"
 	}
 }
 

@@ -26,6 +26,12 @@ func TestPathMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewNodeCollector(t.Context(), r.Node))
 	err := testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP portbind_maps Multipath maps of the staged volumes, by state: whole, degraded (a path in them has failed), waiting (none works, I/O waits), failing (none works, I/O fails).
+# TYPE portbind_maps gauge
+portbind_maps{state="degraded"} 1
+portbind_maps{state="failing"} 0
+portbind_maps{state="waiting"} 0
+portbind_maps{state="whole"} 0
 # HELP portbind_paths Paths of the staged volumes, by interface, portal and state.
 # TYPE portbind_paths gauge
 portbind_paths{interface="",portal="",state="active"} 1
@@ -34,7 +40,7 @@ portbind_paths{interface="san-b",portal="192.0.2.1:3260",state="failed"} 1
 # HELP portbind_volumes_staged Volumes that are staged on this node.
 # TYPE portbind_volumes_staged gauge
 portbind_volumes_staged 1
-`), "portbind_paths", "portbind_volumes_staged")
+`), "portbind_maps", "portbind_paths", "portbind_volumes_staged")
 	if err != nil {
 		t.Error(err)
 	}
