@@ -58,6 +58,7 @@ func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
 	}
 	times.lap("paths")
 	dev, err := a.build(ctx, spec, paths, failed)
+	dev.Lacks = len(pairs) - len(paths)
 	times.lap("map")
 	times.log(ctx, 2, "Attach", "wwid", dev.WWID, "paths", len(paths), "missing", reasons(failed))
 	if err != nil && spec.WWID == "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/portbind/portbind/pkg/multipath"
 )
@@ -15,14 +16,18 @@ const healWidth = 8
 // Heal adds what attached volumes lack: sessions of their matrix, disks, paths in the map, and the map to multipathd.
 // It takes nothing away, which Vacate does, and leaves alone what another call works on and what is not attached. Specs need
 // no CHAP: the records that Attach wrote have it. The errors of all volumes are joined; a portal that is still silent
-// is none, it shows in Inspect as a path that is not there.
-func (a *Attacher) Heal(ctx context.Context, specs []Spec) error {
-	return errors.Join(inParallel(specs, func(spec Spec) error {
-		if err := a.heal(ctx, spec); err != nil {
+// is none, but lacks counts the paths that are not there yet.
+func (a *Attacher) Heal(ctx context.Context, specs []Spec) (lacks int, err error) {
+	var all atomic.Int64
+	errs := inParallel(specs, func(spec Spec) error {
+		lacks, err := a.heal(ctx, spec)
+		all.Add(int64(lacks))
+		if err != nil {
 			return &Error{Op: "heal", WWID: spec.WWID, Err: err}
 		}
 		return nil
-	})...)
+	})
+	return int(all.Load()), errors.Join(errs...)
 }
 
 // inParallel does it for several at once, and gives the errors.
@@ -43,34 +48,40 @@ func inParallel[T any](list []T, do func(T) error) []error {
 	return errs
 }
 
-func (a *Attacher) heal(ctx context.Context, spec Spec) error {
+func (a *Attacher) heal(ctx context.Context, spec Spec) (lacks int, err error) {
 	info, err := a.find(spec.WWID)
 	if errors.Is(err, ErrNotFound) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	release, err := a.targets.share(ctx, spec.Target)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer release()
 	errs := []error{a.keepAdopted(ctx, info), a.keepListed(ctx, spec.WWID)}
+	lacks, err = a.healPaths(ctx, spec)
+	return lacks, errors.Join(append(errs, err)...)
+}
+
+// healPaths adds the paths that the volume lacks, and counts those that it lacks still.
+func (a *Attacher) healPaths(ctx context.Context, spec Spec) (lacks int, err error) {
 	res, err := a.cfg.Interfaces()
 	if err != nil {
-		return errors.Join(append(errs, err)...)
+		return 0, err
 	}
-	pairs, err := wanted(spec, res)
-	errs = append(errs, err)
+	pairs, missing := wanted(spec, res)
 	lacking, err := a.lacking(spec, pairs)
+	if err == nil && len(lacking) > 0 {
+		missing = errors.Join(append(a.healPairs(ctx, spec, lacking), missing)...)
+		lacking, err = a.lacking(spec, lacking)
+	}
 	if errors.Is(err, ErrNotFound) {
-		return errors.Join(errs...) // detached meanwhile
+		return 0, missing // detached meanwhile
 	}
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	return errors.Join(append(errs, a.healPairs(ctx, spec, lacking)...)...)
+	return len(lacking), errors.Join(missing, err)
 }
 
 // keepListed keeps the volume on multipathd's list: without it a multipathd that starts anew gives the map up.

@@ -58,6 +58,8 @@ type Device struct {
 	SizeBytes    int64
 	// Paths of the map, in a stable order.
 	Paths []Path
+	// Lacks is how many paths were not there yet when Attach returned: Heal adds them.
+	Lacks int
 	// Fails says that I/O fails while no path works, instead of waiting for one.
 	Fails bool
 }

@@ -89,8 +89,8 @@ type Attacher interface {
 	FailIO(ctx context.Context, wwid string) error
 	// VolumeAt gives the WWID of the device with these numbers, when it is one that Attach can have made.
 	VolumeAt(major, minor uint32) (wwid string, ok bool)
-	// Heal adds what the devices of these volumes lack.
-	Heal(ctx context.Context, specs []attach.Spec) error
+	// Heal adds what the devices of these volumes lack, and says how many paths are lacking still.
+	Heal(ctx context.Context, specs []attach.Spec) (lacks int, err error)
 	// Vacate takes away what should not carry I/O any more; these are all volumes. attach.ErrStays: not yet.
 	Vacate(ctx context.Context, specs []attach.Spec) error
 	// Govern has the device, in use or not, be as the policy of latest's spec says. None, or attach.ErrNotFound of latest, is success.
@@ -137,6 +137,8 @@ type Node struct {
 	healErrors prometheus.Counter
 	// calls are those under way, by volume: what changes a record beside them must hold its volume's.
 	calls *locks
+	// incomplete is told of volumes that were attached without some of their paths.
+	incomplete chan struct{}
 	// moves are volumes that come and go.
 	moves pokes.Pokes
 }
@@ -146,7 +148,7 @@ var _ csi.NodeServer = (*Node)(nil)
 // NewNode makes the service.
 func NewNode(cfg NodeOptions) *Node {
 	return &Node{
-		cfg: cfg, began: time.Now(), calls: newLocks(), moves: pokes.New(movesQuiet),
+		cfg: cfg, began: time.Now(), calls: newLocks(), moves: pokes.New(movesQuiet), incomplete: make(chan struct{}, 1),
 		healErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "portbind_heal_errors_total", Help: "Rounds of healing that ended with an error.",
 		}),

@@ -25,9 +25,10 @@ type host struct {
 	mu   sync.Mutex // for what a timer does
 	// log is what was done, in order.
 	log []string
-	// healed are the specs of the last Heal.
-	vacated []attach.Spec // of the last Vacate
-	healed []attach.Spec
+	// healed are the specs of the last Heal, vacated those of the last Vacate.
+	healed, vacated []attach.Spec
+	// lacks are paths that Heal cannot have, and that are not there when Attach returns.
+	lacks int
 	// governed are the policies that devices have, by WWID.
 	governed map[string]attach.Policy
 }
@@ -87,7 +88,9 @@ func (h *host) Attach(_ context.Context, s attach.Spec) (attach.Device, error) {
 		return attach.Device{}, attach.ErrWWIDMismatch
 	}
 	h.attached[l.wwid] = l
-	return l.device(), nil
+	dev := l.device()
+	dev.Lacks = h.lacks
+	return dev, nil
 }
 
 func (h *host) Detach(_ context.Context, wwid string) error {
@@ -126,9 +129,9 @@ func (h *host) Resize(_ context.Context, wwid string) (attach.Device, error) {
 	return h.attached[wwid].device(), nil
 }
 
-func (h *host) Heal(_ context.Context, specs []attach.Spec) error {
+func (h *host) Heal(_ context.Context, specs []attach.Spec) (int, error) {
 	h.healed = specs
-	return h.did("heal")
+	return h.lacks, h.did("heal")
 }
 
 func (h *host) Vacate(_ context.Context, specs []attach.Spec) error {

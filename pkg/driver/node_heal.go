@@ -12,31 +12,64 @@ import (
 	"github.com/portbind/portbind/pkg/staging"
 )
 
-// healInterval is how often Heal runs when nothing happens.
-const healInterval = 30 * time.Second
+const (
+	// healInterval is how often Heal runs when nothing happens.
+	healInterval = 30 * time.Second
+	// healSoon is when it is looked again at volumes that lack paths; if they still do, after twice that time, and so on.
+	healSoon = time.Second
+	// leaveInterval is how soon it is looked again at paths that are leaving.
+	leaveInterval = 250 * time.Millisecond
+)
 
-// leaveInterval is how soon it is looked again at paths that are leaving.
-const leaveInterval = 250 * time.Millisecond
-
-// HealLoop calls Heal and Vacate at once, whenever events says that a NIC or an interface changed, soon when something is leaving,
-// and every 30 s, until ctx ends.
+// HealLoop calls Heal and Vacate at once, whenever events says that a NIC or an interface changed, soon when something is lacking or
+// leaving, and every 30 s, until ctx ends.
 func (n *Node) HealLoop(ctx context.Context, events <-chan struct{}) {
 	var stays patience
-	for {
-		if err := n.Heal(ctx); err != nil && ctx.Err() == nil {
+	for soon := healSoon; ctx.Err() == nil; {
+		lacks, err := n.Heal(ctx)
+		if err != nil && ctx.Err() == nil {
 			n.healErrors.Inc()
 			klog.FromContext(ctx).Error(err, "Heal")
 		}
-		timer := time.NewTimer(stays.after(ctx, n.Vacate(ctx)))
+		wait := stays.after(ctx, n.Vacate(ctx))
+		if lacks > 0 {
+			wait, soon = min(wait, soon), min(2*soon, healInterval)
+		}
+		if news := n.pause(ctx, events, wait); news || lacks == 0 {
+			soon = healSoon
+		}
+	}
+}
+
+// pause lasts for wait, until an event, or until healSoon after a volume was attached without all of its paths. It says whether one
+// of the latter two happened.
+func (n *Node) pause(ctx context.Context, events <-chan struct{}, wait time.Duration) (news bool) {
+	end := time.Now().Add(wait)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
 		select {
 		case <-ctx.Done():
+			return false
 		case <-events:
+			return true
 		case <-timer.C:
+			return news
+		case <-n.incomplete:
+			news = true
+			if soon := time.Now().Add(healSoon); soon.Before(end) {
+				end = soon
+				timer.Reset(healSoon)
+			}
 		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return
-		}
+	}
+}
+
+// poke has volumes that lack paths looked at soon.
+func (n *Node) poke() {
+	select {
+	case n.incomplete <- struct{}{}:
+	default: // it is known already
 	}
 }
 
@@ -83,19 +116,20 @@ func (n *Node) Vacate(ctx context.Context) error {
 }
 
 // Heal has the attacher add what the devices of the staged volumes lack, and then make them be as their policies say: sessions
-// that are new may be those of preferred interfaces.
-func (n *Node) Heal(ctx context.Context) error {
+// that are new may be those of preferred interfaces. It says how many paths are lacking still.
+func (n *Node) Heal(ctx context.Context) (lacks int, err error) {
 	records, err := n.cfg.Records.Records()
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Some volumes are not healed")
 	}
 	records = slices.DeleteFunc(records, func(r *staging.Record) bool { return !n.current(r) })
 	if len(records) == 0 {
-		return nil
+		return 0, nil
 	}
 	specs := make([]attach.Spec, len(records))
 	for i, r := range records {
 		specs[i] = spec(r.Attachment, nil)
 	}
-	return errors.Join(n.cfg.Attach.Heal(ctx, specs), n.governAll(ctx, records))
+	lacks, err = n.cfg.Attach.Heal(ctx, specs)
+	return lacks, errors.Join(err, n.governAll(ctx, records))
 }

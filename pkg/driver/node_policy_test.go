@@ -139,7 +139,7 @@ func TestAdoptClassStays(t *testing.T) {
 	r.stageIt(t, old)
 	r.wantPolicy(t, sum, "slow")
 	r.governed = map[string]attach.Policy{}
-	if err := r.Node.Heal(t.Context()); err != nil {
+	if _, err := r.Node.Heal(t.Context()); err != nil {
 		t.Error(err)
 	}
 	r.wantPolicy(t, sum, "slow")
@@ -169,11 +169,11 @@ func TestAdoptClassFails(t *testing.T) {
 	if err := r.adoptClass(t.Context(), c, testID, "a"); err == nil {
 		t.Error("no error")
 	}
-	if err := r.Node.Heal(t.Context()); err == nil {
+	if _, err := r.Node.Heal(t.Context()); err == nil {
 		t.Error("heal has no error")
 	}
 	delete(r.fail, "govern")
-	if err := r.Node.Heal(t.Context()); err != nil {
+	if _, err := r.Node.Heal(t.Context()); err != nil {
 		t.Error(err)
 	}
 	r.wantPolicy(t, staging.Policy{PreferredInterface: "san-a"}, "a")

@@ -108,6 +108,9 @@ func (n *Node) stage(ctx context.Context, r *staging.Record, chap *attach.CHAP, 
 	if err != nil {
 		return err
 	}
+	if dev.Lacks > 0 {
+		defer n.poke() // when the record says that the volume is there to be healed
+	}
 	if note, err = n.learn(r, note, dev.WWID); err != nil {
 		return err
 	}

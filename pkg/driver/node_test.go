@@ -683,13 +683,13 @@ func TestNodeStats(t *testing.T) {
 
 func TestNodeHeal(t *testing.T) {
 	r := newRig(t)
-	if err := r.Node.Heal(t.Context()); err != nil || r.count("heal") != 0 {
+	if _, err := r.Node.Heal(t.Context()); err != nil || r.count("heal") != 0 {
 		t.Errorf("nothing is staged: %v", err)
 	}
 	req := stageRequest()
 	req.Secrets = map[string]string{"node.session.auth.username": "u", "node.session.auth.password": "0123456789abcdef"}
 	r.stageIt(t, req)
-	if err := r.Node.Heal(t.Context()); err != nil || len(r.healed) != 1 || r.healed[0].LUN != 1 || r.healed[0].CHAP != nil {
+	if _, err := r.Node.Heal(t.Context()); err != nil || len(r.healed) != 1 || r.healed[0].LUN != 1 || r.healed[0].CHAP != nil {
 		t.Errorf("%v, %v", r.healed, err)
 	}
 	if err := r.Node.Vacate(t.Context()); err != nil || len(r.vacated) != 1 || r.vacated[0].LUN != 1 {
@@ -704,7 +704,7 @@ func TestNodeHeal(t *testing.T) {
 	}
 	r.boot("boot-2")
 	r.log = nil
-	if err := r.Node.Heal(t.Context()); err != nil || r.count("heal") != 0 {
+	if _, err := r.Node.Heal(t.Context()); err != nil || r.count("heal") != 0 {
 		t.Errorf("records of an earlier boot: %v", err)
 	}
 	if err := r.Node.Vacate(t.Context()); err != nil || len(r.vacated) != 0 || r.count("vacate") != 1 {

@@ -35,7 +35,7 @@ func TestLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantActive(seen, 4)
-	if err := a.Heal(t.Context(), []attach.Spec{w.spec(0)}); err != nil {
+	if _, err := a.Heal(t.Context(), []attach.Spec{w.spec(0)}); err != nil {
 		t.Error(err)
 	}
 	start = time.Now()

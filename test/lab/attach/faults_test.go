@@ -134,6 +134,14 @@ func (w *world) swapLUN(lun, store int) {
 	check(w.t, os.Symlink(fmt.Sprintf("/sys/kernel/config/target/core/fileio_0/raw%d", store), fmt.Sprintf("%s/raw%d", dir, store)))
 }
 
+// heal wants everything whole afterwards.
+func heal(t *testing.T, a *attach.Attacher, w *world) {
+	t.Helper()
+	if lacks, err := a.Heal(t.Context(), []attach.Spec{w.spec(0)}); err != nil || lacks != 0 {
+		t.Fatalf("heal: %v; %d paths are lacking", err, lacks)
+	}
+}
+
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -167,7 +175,7 @@ func TestDeadPortal(t *testing.T) {
 		t.Errorf("three paths wanted, two there: %v", err)
 	}
 	w.InTarget("ip", "addr", "add", "10.99.0.2/24", "dev", "br0")
-	check(t, a.Heal(t.Context(), []attach.Spec{w.spec(0)}))
+	heal(t, a, w)
 	dev, err := a.Inspect(t.Context(), w.wwids[0])
 	check(t, err)
 	w.wantActive(dev, 4)
@@ -303,7 +311,7 @@ func TestNewProcess(t *testing.T) {
 		t.Errorf("another map: %+v, was %+v", again, dev)
 	}
 	check(t, os.RemoveAll("/etc/iscsi/ifaces"))
-	check(t, second.Heal(t.Context(), []attach.Spec{w.spec(0)}))
+	heal(t, second, w)
 	w.adopted(dev.WWID, 4)
 	w.detach(second, dev.WWID)
 	w.Eventually(20*time.Second, "sessions closed", func() bool { return len(labenv.Sessions()) == 0 })
