@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -57,9 +58,14 @@ func umlProcess(args []string) (transport, error) {
 	if err != nil {
 		return transport{}, fmt.Errorf("guest channel: %w", err)
 	}
-	cmd := exec.Command("/proc/self/exe", append([]string{SuperviseArg, "linux.uml"}, args...)...) //nolint:gosec // what the lab is for
+	cpu, release, err := takeCPU()
+	if err != nil {
+		return transport{}, err
+	}
+	argv := append([]string{SuperviseArg, strconv.Itoa(cpu), "linux.uml"}, args...)
+	cmd := exec.Command("/proc/self/exe", argv...) //nolint:gosec // what the lab is for
 	cmd.ExtraFiles = []*os.File{inR, outW}
-	return transport{cmd: cmd, channel: pipePair{outR, inW}, started: func() { _ = inR.Close(); _ = outW.Close() }}, nil
+	return transport{cmd: cmd, channel: pipePair{outR, inW}, started: func() { release(); _ = inR.Close(); _ = outW.Close() }}, nil
 }
 
 // SuperviseArg makes our program call Supervise.
@@ -67,12 +73,15 @@ const SuperviseArg = "supervise"
 
 // Supervise is the first process of a guest's pid namespace: it runs the guest and, by ending with it, takes along the
 // helper processes that a killed UML leaves. UML cannot be the first process itself: after a panic it would ignore its
-// own SIGABRT and spin.
+// own SIGABRT and spin. Its arguments are the guest's CPU, and the guest's command.
 func Supervise(argv []string) error {
+	if err := keepToCPU(argv[0]); err != nil {
+		return err
+	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("no core dumps: %w", err)
 	}
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // what the lab is for
+	cmd := exec.Command(argv[1], argv[2:]...) //nolint:gosec // what the lab is for
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{os.NewFile(3, "in"), os.NewFile(4, "out")}
 	return cmd.Run()

@@ -60,37 +60,38 @@ type Guest struct {
 type transport struct {
 	cmd     *exec.Cmd
 	channel io.ReadWriter
-	started func() // releases what only the child needs
+	started func() // releases what only the child needs; called even when it does not start
 }
 
 // Boot starts a guest and waits until its agent answers.
 func Boot(ctx context.Context, spec Spec) (*Guest, error) {
-	t, err := prepare(ctx, spec)
-	if err != nil {
-		return nil, err
+	if err := os.MkdirAll(spec.Scratch, 0o755); err != nil {
+		return nil, fmt.Errorf("scratch: %w", err)
 	}
 	console, err := os.OpenFile(spec.Console, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
 	defer console.Close()
+	t, err := prepare(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
 	t.cmd.Stdout, t.cmd.Stderr = console, console
 	// A process group of its own, so that Ctrl-C reaches us alone. It dies with us, whatever ends us, and as the first
 	// process of a pid namespace it takes all its helper processes with it.
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWPID}
 	g := &Guest{spec: spec, cmd: t.cmd, gone: make(chan struct{})}
-	if err := t.cmd.Start(); err != nil {
+	err = t.cmd.Start()
+	t.started()
+	if err != nil {
 		return nil, fmt.Errorf("start %s guest: %w", spec.Kind, err)
 	}
-	t.started()
 	go func() { _ = t.cmd.Wait(); close(g.gone) }()
 	return g, g.awaitAgent(ctx, t.channel)
 }
 
 func prepare(ctx context.Context, spec Spec) (transport, error) {
-	if err := os.MkdirAll(spec.Scratch, 0o755); err != nil {
-		return transport{}, fmt.Errorf("scratch: %w", err)
-	}
 	if spec.Kind == QEMU {
 		return prepareQEMU(ctx, spec)
 	}

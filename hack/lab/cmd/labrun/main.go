@@ -27,7 +27,7 @@ const (
 
 func main() {
 	switch {
-	case len(os.Args) > 2 && os.Args[1] == vm.SuperviseArg:
+	case len(os.Args) > 3 && os.Args[1] == vm.SuperviseArg:
 		os.Exit(inner(vm.Supervise(os.Args[2:])))
 	case len(os.Args) == 3 && os.Args[1] == guest.AgentArg:
 		os.Exit(inner(guest.Agent(os.Args[2])))
