@@ -101,6 +101,15 @@ const noSession = "No active iSCSI Session"
 // Initiators lists the ACLs.
 func (t *Target) Initiators() ([]string, error) { return t.tree.Dirs(t.tpg + "/acls") }
 
+// LoggedIn says whether an initiator that has an ACL has a session; how many, the kernel does not tell.
+func (t *Target) LoggedIn(initiator string) (bool, error) {
+	info, err := t.tree.Read(t.acl(initiator) + "/info")
+	if err != nil {
+		return false, fmt.Errorf("ACL of %s: %w", initiator, err)
+	}
+	return !strings.HasPrefix(info, noSession), nil
+}
+
 // Release removes the ACL of an initiator that has no LUN and no session: one that is still logged in keeps it, so
 // that its next volume finds the sessions up. inUse is asked under the ACL's lock whether it must stay.
 func (t *Target) Release(initiator string, inUse func() bool) error {
@@ -111,12 +120,8 @@ func (t *Target) Release(initiator string, inUse func() bool) error {
 	if err != nil || !there || inUse() {
 		return err
 	}
-	info, err := t.tree.Read(acl + "/info")
-	if err != nil {
-		return fmt.Errorf("ACL of %s: %w", initiator, err)
-	}
-	if !strings.HasPrefix(info, noSession) {
-		return nil
+	if in, err := t.LoggedIn(initiator); err != nil || in {
+		return err
 	}
 	if err := t.tree.Rmdir(acl); err != nil {
 		return fmt.Errorf("remove ACL of %s: %w", initiator, err)

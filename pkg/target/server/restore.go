@@ -137,15 +137,19 @@ func (s *Server) activateAll(ctx context.Context, exports []store.Export) map[st
 
 // restoreOne finishes a publish or an unpublish.
 func (s *Server) restoreOne(ctx context.Context, e store.Export, activated bool) {
-	var err error
+	missing, err := s.lio.Lacks(s.mapping(e))
 	if e.Removing {
 		err = s.withdraw(ctx, []store.Export{e})
-	} else {
+	} else if err == nil {
 		err = s.serve(ctx, e, activated)
 	}
 	if err == nil {
+		if missing != "" || e.Removing {
+			s.restored.Add(1)
+		}
 		return
 	}
+	s.unrestored.Add(1)
 	klog.FromContext(ctx).Error(err, "An export cannot be restored", "volume", e.Pool+"/"+e.Volume, "initiator", e.Initiator)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/portbind/portbind/pkg/target/lio"
 	"github.com/portbind/portbind/pkg/target/pool"
@@ -45,6 +46,9 @@ type Server struct {
 	chap    map[string]store.CHAP
 	// failed are exports that could not be restored, by key; they are tried again.
 	failed map[exportKey]error
+
+	// restored counts exports that were made or ended because the database said so, unrestored the attempts that failed.
+	restored, unrestored atomic.Int64
 }
 
 // exportKey identifies an export.

@@ -241,7 +241,7 @@ func TestMetrics(t *testing.T) {
 	s.must(err)
 	for _, line := range []string{
 		`portbind_targetd_volumes{pool="` + s.pool + `"} 1`, "portbind_targetd_exports 1", "portbind_targetd_luns 1",
-		"portbind_targetd_sessions 0", `method="Publish"`,
+		"portbind_targetd_sessions 0", `method="Publish"`, `portbind_targetd_initiator_logged_in{initiator="` + nodeA + `"} 0`,
 	} {
 		if !strings.Contains(string(text), line) {
 			t.Errorf("no %s in the metrics:\n%s", line, text)
