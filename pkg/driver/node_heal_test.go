@@ -23,12 +23,12 @@ func TestHealLoop(t *testing.T) {
 			t.Helper()
 			before := r.count("heal")
 			for i, wait := range after {
-				time.Sleep(wait - time.Millisecond)
+				time.Sleep(wait - time.Millisecond) //nolint:forbidigo // in the bubble's time
 				synctest.Wait()
 				if n := r.count("heal") - before; n != i {
 					t.Errorf("%s: %d rounds shortly before the one that is due after %v", what, n, after[:i+1])
 				}
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond) //nolint:forbidigo // in the bubble's time
 				synctest.Wait()
 				if n := r.count("heal") - before; n != i+1 {
 					t.Errorf("%s: %d rounds after %v", what, n, after[:i+1])
