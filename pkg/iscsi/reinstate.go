@@ -33,6 +33,12 @@ var operationalKeys = []string{
 	"DefaultTime2Wait=0", "DefaultTime2Retain=0", "DataPDUInOrder=Yes", "DataSequenceInOrder=Yes", "ErrorRecoveryLevel=0",
 }
 
+// discoveryKeys are those that concern a session without commands.
+var discoveryKeys = []string{
+	"HeaderDigest=None", "DataDigest=None", "MaxRecvDataSegmentLength=8192", "DefaultTime2Wait=0", "DefaultTime2Retain=0",
+	"ErrorRecoveryLevel=0",
+}
+
 // Reinstatement names a session that is to be ended at the target.
 type Reinstatement struct {
 	// Asking says from where and to whom; the portal must be of the session's portal group.
@@ -68,6 +74,8 @@ type login struct {
 	isid  ISID
 	auth  authentication
 	stage byte
+	// discovery asks for a session that knows no target and carries no commands.
+	discovery bool
 	// expStatSN is the number that the target's next answer should have.
 	expStatSN uint32
 }
@@ -82,7 +90,7 @@ type answer struct {
 func (a answer) goes() (stage byte, on bool) { return a.flags & stageMask, a.flags&flagTransit != 0 }
 
 func (l *login) run(who Asking) error {
-	keys := append([]string{"InitiatorName=" + who.Initiator, "TargetName=" + who.Target, "SessionType=Normal"}, l.auth.offer())
+	keys := append(l.introduce(who), l.auth.offer())
 	next := byte(operationalStage | flagTransit)
 	if l.auth.chap != nil {
 		next = operationalStage // only once it is done
@@ -100,7 +108,7 @@ func (l *login) run(who Asking) error {
 			if err := l.auth.accept(a.keys); err != nil {
 				return err
 			}
-			l.stage, next, keys = operationalStage, fullFeature|flagTransit, operationalKeys
+			l.stage, next, keys = operationalStage, fullFeature|flagTransit, l.operational()
 		case l.stage == securityStage:
 			if keys, err = l.auth.reply(a.keys); err != nil {
 				return err
@@ -114,6 +122,20 @@ func (l *login) run(who Asking) error {
 		}
 	}
 	return fmt.Errorf("%w: no end after %d exchanges", ErrRefused, maxExchanges)
+}
+
+func (l *login) introduce(who Asking) []string {
+	if l.discovery {
+		return []string{"InitiatorName=" + who.Initiator, "SessionType=Discovery"}
+	}
+	return []string{"InitiatorName=" + who.Initiator, "TargetName=" + who.Target, "SessionType=Normal"}
+}
+
+func (l *login) operational() []string {
+	if l.discovery {
+		return discoveryKeys
+	}
+	return operationalKeys
 }
 
 func (l *login) exchange(next byte, keys []string) (answer, error) {
