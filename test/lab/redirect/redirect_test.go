@@ -4,6 +4,7 @@ package redirect
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/portbind/portbind/pkg/doctor"
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
 	"github.com/portbind/portbind/test/lab/labenv"
@@ -138,10 +140,16 @@ func TestRedirect(t *testing.T) {
 	s.lands("san0", frontA, s.Net.Portals[2])
 	t.Log("a lost portal: longest write", s.stall())
 
+	// Nothing here leads to that subnet: the answers from there would be dropped (rp_filter).
 	s.InTarget("ip", "addr", "add", other+"/24", "dev", "br0")
 	s.array.AddPortal(other)
 	s.a.To(other)
 	s.lose(s.Net.Portals[2], "br0")
+	f := s.told("redirects logins for " + iqn + " to " + other)
+	t.Logf("the doctor: %+v", f)
+	_, command, _ := strings.Cut(f.Fix, ": ip ")
+	command, _, _ = strings.Cut(command, " [")
+	s.Run(append([]string{"ip"}, strings.Fields(command)...)...)
 	s.lands("san0", frontA, other)
 	t.Log("into another subnet: longest write", s.stall())
 	s.show()
@@ -187,6 +195,24 @@ func (s *scene) finish() {
 		}
 	}
 	s.Tidy()
+}
+
+// told waits for an error of the doctor.
+func (s *scene) told(seen string) (found doctor.Finding) {
+	s.T.Helper()
+	s.Eventually(time.Minute, "the doctor to say that "+seen, func() bool {
+		out, _ := s.Try(s.Binary("portbind-csi"), "doctor", "--host-mounts=false", "-o", "json", "--config", s.Node.Config)
+		var r doctor.Report
+		if err := json.Unmarshal([]byte(out), &r); err != nil {
+			s.T.Fatalf("%v in %q", err, out)
+		}
+		at := slices.IndexFunc(r.Findings, func(f doctor.Finding) bool { return f.Severity == doctor.Error && strings.Contains(f.Seen, seen) })
+		if at >= 0 {
+			found = r.Findings[at]
+		}
+		return at >= 0
+	})
+	return found
 }
 
 // show logs what the product's own tools say.
