@@ -86,6 +86,14 @@ func TestEvaluate(t *testing.T) {
 			want: "san-a Compliant, san-b DuplicateNIC", says: []string{"eth2", "no redundancy"},
 		},
 		{
+			name: "drained, and its cable pulled",
+			when: func(s *Snapshot) {
+				s.configure(func(nics []binding.NIC) { nics[1].Up, nics[1].Addrs = false, nil })
+				s.Interfaces.Drained = []string{"san-a"}
+			},
+			want: "san-a Drained, san-b Compliant", says: []string{"maintenance", "undrain san-a"},
+		},
+		{
 			name: "no carrier, and no address either",
 			when: func(s *Snapshot) {
 				s.configure(func(nics []binding.NIC) { nics[1].Up, nics[1].Addrs = false, nil })

@@ -40,6 +40,11 @@ func TestEvent(t *testing.T) {
 		{Compliant, NoPortalReachable, "StorageInterfaceMisconfigured Storage interface san-a (eth2): NoPortalReachable"},
 		{ARPFlux, Compliant, "StorageInterfaceCompliant Storage interface san-a (eth2) is compliant"},
 		{NoIP, Compliant, "StorageInterfaceCompliant Storage interface san-a (eth2) is compliant. Where Kubernetes knows"},
+		{"", Drained, "StorageInterfaceDrained Storage interface san-a (eth2) carries no I/O: it is wrong"},
+		{Compliant, Drained, "StorageInterfaceDrained Storage interface san-a (eth2)"},
+		{Drained, Compliant, "StorageInterfaceUndrained Storage interface san-a (eth2) is to carry I/O again"},
+		{Drained, LinkDown, "StorageInterfaceUndrained Storage interface san-a (eth2)"},
+		{Drained, ARPFlux, "StorageInterfaceMisconfigured Storage interface san-a (eth2): ARPFlux"},
 		{DuplicateNIC, Compliant, "StorageInterfaceCompliant Storage interface san-a (eth2) is compliant. Where Kubernetes knows"},
 	}
 	for _, tt := range tests {
@@ -52,7 +57,7 @@ func TestEvent(t *testing.T) {
 		if got := e.Reason + " " + e.Message; told != (tt.want != "") || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s to %s: %v %q", tt.before, tt.now, told, got)
 		}
-		if told && e.Warning != (tt.now != Compliant) {
+		if told && e.Warning != (e.Reason == Misconfigured) {
 			t.Errorf("%s to %s: %+v", tt.before, tt.now, e)
 		}
 	}
