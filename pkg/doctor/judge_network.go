@@ -79,6 +79,8 @@ func withProbes(f Facts) compliance.Snapshot {
 // severityOf: without its NIC an interface may be meant for other nodes, unless a volume here wants it.
 func severityOf(f Facts, name string, state compliance.State) Severity {
 	switch state {
+	case compliance.Drained:
+		return Info
 	case compliance.ARPFlux, compliance.MTUMismatch:
 		return Warning
 	case compliance.NoNIC:
