@@ -19,6 +19,7 @@ import (
 	"github.com/portbind/portbind/pkg/fsmount"
 	"github.com/portbind/portbind/pkg/hostexec"
 	"github.com/portbind/portbind/pkg/iscsi"
+	"github.com/portbind/portbind/pkg/kube"
 	"github.com/portbind/portbind/pkg/linkwatch"
 	"github.com/portbind/portbind/pkg/nodemetrics"
 	"github.com/portbind/portbind/pkg/selection"
@@ -91,9 +92,15 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	events := newEvents(ctx, flags)
+	guarding, err := guardName(cfg, flags.name, host, &options, events)
+	if err != nil {
+		return err
+	}
+	work = append(work, guarding...)
 	fast := newFailfast(ctx, cfg, options.BootID, host)
 	metrics := []prometheus.Collector{fast, counters}
-	node := parts{driver.NewNode(options), attacher, source, drained, newKeeper(cfg, options.BootID), metrics}
+	node := parts{driver.NewNode(options), attacher, source, drained, newKeeper(cfg, options.BootID), metrics, events}
 	return serveNode(ctx, flags, node, append(work, fast.Run)...)
 }
 
@@ -106,13 +113,13 @@ type parts struct {
 	drained  drain.Store
 	keeper   *compliance.Keeper
 	metrics  []prometheus.Collector
+	events   *kube.Events
 }
 
 func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(context.Context) error) error {
 	registry := newRegistry()
-	events := newEvents(ctx, flags)
-	watcher, watching := newWatcher(flags, node.Node, events)
-	judge := newJudge(node.Node, node.keeper, events)
+	watcher, watching := newWatcher(flags, node.Node, node.events)
+	judge := newJudge(node.Node, node.keeper, node.events)
 	work = append(append(work, watching...), background(judge.Run))
 	work = append(work, policyWork(ctx, flags, node.Node)...)
 	for _, c := range append(node.metrics, driver.NewNodeCollector(ctx, node.Node), watcher, judge) {

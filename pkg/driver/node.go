@@ -15,6 +15,7 @@ import (
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/fsmount"
 	"github.com/portbind/portbind/pkg/hostexec"
+	"github.com/portbind/portbind/pkg/nodeid"
 	"github.com/portbind/portbind/pkg/pokes"
 	"github.com/portbind/portbind/pkg/staging"
 )
@@ -48,6 +49,8 @@ func NodeRules() []CodeRule {
 		{errUnknownVolume, codes.NotFound},
 		{errOneTarget, codes.FailedPrecondition},
 		{errPublished, codes.FailedPrecondition},
+		{nodeid.ErrTaken, codes.FailedPrecondition},
+		{nodeid.ErrUnknown, codes.Unavailable},
 
 		{attach.ErrNotReady, codes.FailedPrecondition},
 		{attach.ErrInvalid, codes.InvalidArgument},
@@ -123,6 +126,8 @@ type NodeOptions struct {
 	Interfaces func() (binding.Resolution, error)
 	// Portals are those that the interfaces are to reach whatever volumes there are; there may be none.
 	Portals []netip.AddrPort
+	// Unique says whether Initiator may be announced: nodeid.ErrTaken, nodeid.ErrUnknown. nil: it may.
+	Unique  func(context.Context) error
 	Attach  Attacher
 	FS      FileSystems
 	Records *staging.Store
@@ -177,6 +182,11 @@ func (n *Node) NodeGetCapabilities(
 
 // NodeGetInfo gives the node's id, which is what the storage knows it by, and which interfaces it has.
 func (n *Node) NodeGetInfo(ctx context.Context, _ *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
+	if n.cfg.Unique != nil {
+		if err := n.cfg.Unique(ctx); err != nil {
+			return nil, err
+		}
+	}
 	r, err := n.addressed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look at the node's NICs: %w", err)

@@ -1,16 +1,20 @@
 package driver
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/compliance"
+	"github.com/portbind/portbind/pkg/nodeid"
 	"github.com/portbind/portbind/pkg/pathwatch"
 )
 
@@ -37,6 +41,24 @@ func TestRegistrationWaitsForAddresses(t *testing.T) {
 	looks, n.began = 0, time.Now().Add(-addressTime)
 	if got := segments(); len(got) > 0 || looks != 1 {
 		t.Errorf("got %v after %d looks", got, looks)
+	}
+}
+
+// A node that may not have its name is not registered.
+func TestRegistrationNeedsItsOwnName(t *testing.T) {
+	for err, want := range map[error]codes.Code{
+		nil: codes.OK, nodeid.ErrTaken: codes.FailedPrecondition, nodeid.ErrUnknown: codes.Unavailable,
+	} {
+		n := NewNode(NodeOptions{
+			Initiator:  "iqn.2026-11.io.portbind:n1",
+			Interfaces: func() (binding.Resolution, error) { return binding.Resolution{}, nil },
+			Unique:     func(context.Context) error { return err },
+		})
+		n.began = time.Now().Add(-addressTime)
+		_, got := n.NodeGetInfo(t.Context(), &csi.NodeGetInfoRequest{})
+		if code := status.Code(statusOf(got, append(NodeRules(), commonRules...))); code != want {
+			t.Errorf("%v: %v, want %v", err, code, want)
+		}
 	}
 }
 

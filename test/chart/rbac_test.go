@@ -109,6 +109,8 @@ func denied() []ask {
 		{nodeAccount, "patch", "", "persistentvolumes", "", "pv"},
 		{nodeAccount, "list", "storage.k8s.io", "volumeattributesclasses", "", ""},
 		{nodeAccount, "create", "storage.k8s.io", "volumeattributesclasses", "", ""},
+		{nodeAccount, "get", "storage.k8s.io", "csinodes", "", "node1"},
+		{nodeAccount, "update", "storage.k8s.io", "csinodes", "", "node1"},
 		{nodeAccount, "get", "coordination.k8s.io", "leases", namespace, "iscsi-portbind-io"},
 	}
 }
@@ -211,6 +213,24 @@ func TestRightsFollowSwitches(t *testing.T) {
 	}
 	if mounts(container(t, nodePod(t, off), "portbind-csi"), "api-access") {
 		t.Error("the node plugin has a token that it does not use")
+	}
+}
+
+// Who has which initiator name is looked at where two nodes may have one.
+func TestNamesAreCompared(t *testing.T) {
+	for name, want := range map[string]bool{"auto": false, "host": true, "iqn.2026-11.io.example:n": true} {
+		all := render(t, append(values(minimal), "--set", "node.events=false,node.livePolicy=false,initiatorName="+name)...)
+		for _, a := range []ask{
+			{nodeAccount, "list", "storage.k8s.io", "csinodes", "", ""},
+			{nodeAccount, "get", "", "nodes", "", "node1"},
+		} {
+			if allowed(all, a) != want {
+				t.Errorf("%s: %+v: %v", name, a, !want)
+			}
+		}
+		if mounts(container(t, nodePod(t, all), "portbind-csi"), "api-access") != want {
+			t.Errorf("%s: token: %v", name, !want)
+		}
 	}
 }
 

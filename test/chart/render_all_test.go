@@ -33,7 +33,7 @@ func TestDecodes(t *testing.T) {
 		"no capacity":     append(values(full), "--set", "csiDriver.storageCapacity=false"),
 		"one replica":     append(values(minimal), "--set", "controller.replicas=1"),
 		"recreate":        append(values(minimal), "--set", "controller.updateStrategy.type=Recreate,controller.updateStrategy.rollingUpdate=null"),
-		"no node token":   append(values(full), "--set", "node.startupTaint.remove=false,node.events=false,node.livePolicy=false"),
+		"no node token":   append(values(full), "--set", "node.startupTaint.remove=false,node.events=false,node.livePolicy=false,initiatorName=auto"),
 		"taint only":      append(values(full), "--set", "node.events=false,node.livePolicy=false"),
 		"no limits":       append(values(minimal), "--set", "controller.resources=null,sidecars.attacher.resources=null"),
 		"long name":       append(values(full), "--set", "fullnameOverride="+strings.Repeat("n", 70)),

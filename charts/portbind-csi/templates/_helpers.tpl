@@ -69,9 +69,15 @@ capabilities: { drop: [ALL] }
 {{- if $reads }}yes{{- end }}
 {{- end }}
 
+{{/* Whether two nodes may have one initiator name, for which the node plugin looks: not where it is made of the node's. */}}
+{{- define "portbind.guardsName" -}}
+{{- if ne .Values.initiatorName "auto" }}yes{{- end }}
+{{- end }}
+
 {{/* Whether the node plugin talks to the API server: empty when not. */}}
 {{- define "portbind.nodeToken" -}}
-{{- if or .Values.node.events .Values.node.livePolicy .Values.node.startupTaint.remove (include "portbind.readsNode" .) }}yes{{- end }}
+{{- $named := or (include "portbind.readsNode" .) (include "portbind.guardsName" .) }}
+{{- if or .Values.node.events .Values.node.livePolicy .Values.node.startupTaint.remove $named }}yes{{- end }}
 {{- end }}
 
 {{/* The service account's token, for the containers that talk to the API server. */}}
