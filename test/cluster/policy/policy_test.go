@@ -12,24 +12,37 @@ import (
 	"github.com/portbind/portbind/test/cluster/clusterenv"
 )
 
-// TestAttributesClass: a claim is made with one class and given another; a pod that comes to another node has the volume by the
-// second one. A third, wrong one is refused in words, and the second stays.
+// patience is the longest that a write may take, in seconds.
+const patience = 10
+
+// TestAttributesClass: a claim is made with one class and given another while a pod writes to it: the map in use is changed. A pod
+// that comes to another node has the volume by the second class too. A third, wrong one is refused in words, and the second
+// stays.
 func TestAttributesClass(t *testing.T) {
 	e := clusterenv.New(t)
 	first := attributes(e, "first", "pathSelector: round-robin")
 	second := attributes(e, "second", "pathSelector: queue-length, preferredInterface: san-b")
 	wrong := attributes(e, "wrong", "pathSelector: fastest")
-	e.Apply(clusterenv.Claim{Name: "data", Attributes: first}.Manifest(), clusterenv.Pod{Name: "one", Node: "node1", Claim: "data"}.Manifest())
+	e.Apply(clusterenv.Claim{Name: "data", Attributes: first}.Manifest(), clusterenv.Pod{Name: "one", Node: "node1", Claim: "data", Script: clusterenv.Beats}.Manifest())
 	e.Ready("one")
-	wantTable(e, "node1", "round-robin")
+	wantTable(e, "node1", "round-robin", 0)
 	e.Sh("one", "echo hello > /data/file; sync")
 
 	use(e, second)
 	current(e, second)
+	wantTable(e, "node1", "queue-length", clusterenv.Limit)
+	wantGroups(e, "node1", 2)
+	before := len(e.Beats("one"))
+	e.Eventually(clusterenv.Limit, "the pod writes on", func() bool { return len(e.Beats("one")) > before+10 })
+	stall := clusterenv.LongestStall(e.Beats("one"))
+	t.Logf("the longest write took %.2f s", stall)
+	if stall > patience {
+		t.Errorf("more than %d s", patience)
+	}
 	e.Delete("pod/one")
 	e.Apply(clusterenv.Pod{Name: "two", Node: "node2", Claim: "data"}.Manifest())
 	e.Ready("two")
-	wantTable(e, "node2", "queue-length")
+	wantTable(e, "node2", "queue-length", 0)
 	if got := e.Sh("two", "cat /data/file"); got != "hello" {
 		t.Errorf("read %q", got)
 	}
@@ -37,6 +50,7 @@ func TestAttributesClass(t *testing.T) {
 	use(e, wrong)
 	e.Told("persistentvolumeclaim/data", "VolumeModifyFailed", `mutable_parameters["pathSelector"]: "fastest"`, "queue-length")
 	current(e, second)
+	wantTable(e, "node2", "queue-length", 0)
 	e.Delete("pod/two")
 	e.Delete("persistentvolumeclaim/data")
 }
@@ -69,9 +83,26 @@ func current(e *clusterenv.Env, class string) {
 	e.T.Logf("%s after %.1f s", class, took.Seconds())
 }
 
-func wantTable(e *clusterenv.Env, node, word string) {
+// wantTable looks for a word in the tables of the node's multipath devices. A map in use has it within a while.
+func wantTable(e *clusterenv.Env, node, word string, within time.Duration) {
 	e.T.Helper()
-	if table := e.Node(node).Run("dmsetup", "table", "--target", "multipath"); !strings.Contains(table, word) {
-		e.T.Errorf("on %s: %q; wanted %s", node, table, word)
+	has := func() bool { return strings.Contains(table(e, node), word) }
+	if within > 0 {
+		e.T.Logf("%s on %s after %.1f s", word, node, e.Eventually(within, word+" in a table of "+node, has).Seconds())
+	} else if !has() {
+		e.T.Errorf("on %s: %q; wanted %s", node, table(e, node), word)
 	}
+}
+
+// wantGroups looks for a number of path groups that each start with the selector.
+func wantGroups(e *clusterenv.Env, node string, want int) {
+	e.T.Helper()
+	if got := strings.Count(table(e, node), "queue-length"); got != want {
+		e.T.Errorf("on %s: %d path groups, want %d: %q", node, got, want, table(e, node))
+	}
+}
+
+func table(e *clusterenv.Env, node string) string {
+	e.T.Helper()
+	return e.Node(node).Run("dmsetup", "table", "--target", "multipath")
 }
