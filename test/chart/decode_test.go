@@ -27,11 +27,30 @@ type serviceMonitor struct {
 		Endpoints []struct {
 			Port        string `json:"port"`
 			Interval    string `json:"interval"`
+			HonorLabels bool   `json:"honorLabels"`
 			Relabelings []struct {
 				SourceLabels []string `json:"sourceLabels"`
 				TargetLabel  string   `json:"targetLabel"`
 			} `json:"relabelings"`
 		} `json:"endpoints"`
+	} `json:"spec"`
+}
+
+// prometheusRule is as much of the Prometheus operator's type as the chart uses.
+type prometheusRule struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Groups []struct {
+			Name  string `json:"name"`
+			Rules []struct {
+				Alert       string            `json:"alert"`
+				Expr        string            `json:"expr"`
+				For         string            `json:"for"`
+				Labels      map[string]string `json:"labels"`
+				Annotations map[string]string `json:"annotations"`
+			} `json:"rules"`
+		} `json:"groups"`
 	} `json:"spec"`
 }
 
@@ -47,6 +66,7 @@ var kinds = map[string]func() metav1.Object{
 	"storage.k8s.io/v1 CSIDriver":             func() metav1.Object { return &storagev1.CSIDriver{} },
 	"storage.k8s.io/v1 StorageClass":          func() metav1.Object { return &storagev1.StorageClass{} },
 	"monitoring.coreos.com/v1 ServiceMonitor": func() metav1.Object { return &serviceMonitor{} },
+	"monitoring.coreos.com/v1 PrometheusRule": func() metav1.Object { return &prometheusRule{} },
 
 	"storage.k8s.io/v1 VolumeAttributesClass":      func() metav1.Object { return &storagev1.VolumeAttributesClass{} },
 	"storage.k8s.io/v1beta1 VolumeAttributesClass": func() metav1.Object { return &storagev1beta1.VolumeAttributesClass{} },

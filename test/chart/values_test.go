@@ -82,6 +82,7 @@ func TestReference(t *testing.T) {
 // open are values whose inside is Kubernetes' own.
 var open = map[string]bool{
 	"resources": true, "nodeSelector": true, "updateStrategy": true, "affinity": true, "image": true, "serviceMonitor": true,
+	"prometheusRule": true, "dashboard": true,
 	"podDisruptionBudget": true, "leaseProbe": true,
 }
 
