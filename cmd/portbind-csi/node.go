@@ -135,6 +135,7 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 	}
 	work = append(work,
 		background(func(ctx context.Context) { node.HealLoop(ctx, changes) }),
+		background(node.FollowPortals),
 		background(func(ctx context.Context) { node.source.Run(ctx, changed) }),
 		func(ctx context.Context) error { return node.drained.Watch(ctx, changed) },
 		func(ctx context.Context) error { return linkwatch.Watch(ctx, changed) },

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
 )
@@ -113,7 +114,11 @@ func (a *Attacher) enough(x *exodus, info multipath.Info, leaving []sysfs.Disk) 
 	pairs, _ := wanted(spec, x.res) // what is wrong with the others Heal tells
 	others := 0
 	for _, p := range pairs {
-		if !slices.Contains(e.Interfaces, p.Interface.Name) {
+		leaves := slices.ContainsFunc(leaving, func(d sysfs.Disk) bool {
+			s := x.hosts[d.HCTL.Host]
+			return s.Iface == iscsi.IfaceName(p.Interface.Name) && asked(s) == p.Portal
+		})
+		if !leaves {
 			others++
 		}
 	}

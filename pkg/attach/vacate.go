@@ -16,8 +16,8 @@ import (
 	"github.com/portbind/portbind/pkg/sysfs"
 )
 
-// Paths leave in order when their session is not to carry a volume any more: its interface is drained or not configured now, or
-// the session is on another NIC than the interface has. What the volume can have elsewhere is there before (Heal), enough of that
+// Paths leave in order when their session is not to carry a volume any more: its interface is drained or not configured now, the
+// session is on another NIC than the interface has, or its portal is not among the target's. What the volume can have elsewhere is there before (Heal), enough of that
 // works, then the paths leave the map (takeout.go), their disks go, and the session when it has none (closing.go). Each step looks
 // at the kernel: after a crash the next call goes on.
 
@@ -57,7 +57,8 @@ func retired(s sysfs.Session, res binding.Resolution) bool {
 // unwanted says that a session is not to carry this volume.
 func unwanted(s sysfs.Session, spec Spec, res binding.Resolution) bool {
 	name, _ := iscsi.InterfaceOf(s.Iface)
-	return retired(s, res) || misplaced(s, res) || (len(spec.Interfaces) > 0 && !slices.Contains(spec.Interfaces, name))
+	return retired(s, res) || misplaced(s, res) || (len(spec.Interfaces) > 0 && !slices.Contains(spec.Interfaces, name)) ||
+		(len(spec.Portals) > 0 && s.Target == spec.Target && !slices.Contains(spec.Portals, asked(s)))
 }
 
 // exodus is one go at having paths leave.

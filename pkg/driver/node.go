@@ -94,6 +94,8 @@ type Attacher interface {
 	VolumeAt(major, minor uint32) (wwid string, ok bool)
 	// Heal adds what the devices of these volumes lack, and says how many paths are lacking still.
 	Heal(ctx context.Context, specs []attach.Spec) (lacks int, err error)
+	// Portals gives those at which a target listens now.
+	Portals(ctx context.Context, target string) ([]netip.AddrPort, error)
 	// Vacate takes away what should not carry I/O any more; these are all volumes. attach.ErrStays: not yet.
 	Vacate(ctx context.Context, specs []attach.Spec) error
 	// Govern has the device, in use or not, be as the policy of latest's spec says. None, or attach.ErrNotFound of latest, is success.

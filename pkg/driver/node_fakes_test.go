@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,8 @@ type host struct {
 	healed, vacated []attach.Spec
 	// lacks are paths that Heal cannot have, and that are not there when Attach returns.
 	lacks int
+	// portals are those that targets say that they have.
+	portals []netip.AddrPort
 	// governed are the policies that devices have, by WWID.
 	governed map[string]attach.Policy
 }
@@ -137,6 +140,10 @@ func (h *host) Heal(_ context.Context, specs []attach.Spec) (int, error) {
 func (h *host) Vacate(_ context.Context, specs []attach.Spec) error {
 	h.vacated = specs
 	return h.did("vacate")
+}
+
+func (h *host) Portals(_ context.Context, target string) ([]netip.AddrPort, error) {
+	return h.portals, h.did("portals", target)
 }
 
 func (h *host) Govern(_ context.Context, wwid string, latest func() (attach.Spec, error)) error {

@@ -66,6 +66,9 @@ func (n *Node) begin(want *staging.Record) (before *staging.Record, err error) {
 		want.Published = before.Published
 		want.Staged = n.current(before)
 		keepLive(want, before)
+		if want.Staged {
+			keepPortals(want, before)
+		}
 		if reflect.DeepEqual(before, want) {
 			return before, nil
 		}

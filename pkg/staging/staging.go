@@ -43,6 +43,8 @@ type Record struct {
 	Attachment Attachment `json:"attachment"`
 	// Live is set when the policy has followed a VolumeAttributesClass since the volume was published to the node.
 	Live *Live `json:"live,omitempty"`
+	// Given are the portals of the volume context, set when the target has other ones now, which are the Attachment's then.
+	Given []netip.AddrPort `json:"given,omitempty"`
 	// Claim is whose volume it is, where that is known.
 	Claim Claim `json:"claim,omitzero"`
 	// Staged says that the stage was completed in the boot of that id; the kernel's state since is not implied.
