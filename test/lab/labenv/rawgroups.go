@@ -67,5 +67,7 @@ func (t *RawTarget) SetALUA(lun, state int) {
 	t.e.Write(dir+"/alua_access_state", fmt.Sprint(state))
 }
 
-func (t *RawTarget) lun(lun int) string   { return fmt.Sprintf("%s/lun/lun_%d", t.tpg, lun) }
-func (t *RawTarget) store(lun int) string { return fmt.Sprintf("%s/core/fileio_0/raw%d", configfs, lun) }
+func (t *RawTarget) lun(lun int) string { return fmt.Sprintf("%s/lun/lun_%d", t.tpg, lun) }
+func (t *RawTarget) store(lun int) string {
+	return fmt.Sprintf("%s/core/fileio_0/raw%d", configfs, lun)
+}
