@@ -13,6 +13,7 @@ import (
 func newAliveCommand() *cobra.Command {
 	var endpoint string
 	var timeout time.Duration
+	var wait bool
 	cmd := &cobra.Command{
 		Use:   "alive",
 		Short: "Succeed when a plugin answers at the endpoint, ready or not",
@@ -20,10 +21,11 @@ func newAliveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			return driver.Alive(ctx, endpoint)
+			return driver.Alive(ctx, endpoint, wait)
 		},
 	}
 	cmd.Flags().StringVar(&endpoint, "endpoint", "unix:///csi/csi.sock", "where CSI is served")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for an answer")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for a plugin that is not there yet")
 	return cmd
 }

@@ -14,21 +14,25 @@ import (
 func TestAlive(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	endpoint := "unix://" + filepath.Join(t.TempDir(), "csi.sock")
-	ended := make(chan error, 1)
+	ended, serve := make(chan error, 1), make(chan struct{})
 	go func() {
+		<-serve
 		ended <- Serve(ctx, ServerConfig{
 			Endpoint: endpoint, Registerer: prometheus.NewRegistry(),
 			Identity: NewIdentity("test", func(context.Context) (bool, error) { return false, errors.New("no iscsid") }),
 		})
 	}()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for Alive(ctx, endpoint) != nil {
-		select {
-		case <-tick.C:
-		case <-time.After(10 * time.Second):
-			t.Fatal("never alive")
-		}
+	if err := Alive(ctx, endpoint, false); err == nil {
+		t.Error("alive before its start")
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- Alive(ctx, endpoint, true) }()
+	close(serve)
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	if err := Alive(ctx, endpoint, false); err != nil {
+		t.Error(err)
 	}
 	stop()
 	if err := <-ended; err != nil {
@@ -36,7 +40,9 @@ func TestAlive(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := Alive(short, endpoint); err == nil {
-		t.Error("alive after its end")
+	for _, wait := range []bool{false, true} {
+		if err := Alive(short, endpoint, wait); err == nil {
+			t.Errorf("alive after its end (wait: %t)", wait)
+		}
 	}
 }

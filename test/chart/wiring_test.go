@@ -58,6 +58,22 @@ func mountPath(c corev1.Container, volume string) string {
 	return ""
 }
 
+// The plugin comes first and answers before kubelet starts its sidecars, which end when a connection is not answered within a second.
+func TestPluginStartsFirst(t *testing.T) {
+	all := render(t, values(full)...)
+	for _, pod := range []corev1.PodSpec{controllerPod(t, all), nodePod(t, all)} {
+		first := pod.Containers[0]
+		if first.Name != "portbind-csi" || first.Lifecycle == nil || first.Lifecycle.PostStart == nil || first.Lifecycle.PostStart.Exec == nil {
+			t.Errorf("the first container is %s, started hook %v", first.Name, first.Lifecycle)
+			continue
+		}
+		hook := first.Lifecycle.PostStart.Exec.Command
+		if !slices.Contains(hook, "--wait") || !slices.Contains(hook, "--endpoint=unix:///csi/csi.sock") {
+			t.Errorf("the hook is %v", hook)
+		}
+	}
+}
+
 // What is mounted at a container exists in the pod, and kubelet's directory is where the host has it: paths that kubelet gives are
 // used as they are.
 func TestMounts(t *testing.T) {

@@ -69,11 +69,15 @@ A sidecar of the controller: (dict "root" $ "name" "csi-attacher" "values" .Valu
 {{- end }}
 
 {{/*
-Probes of a plugin. Ready: it can work, as its Probe says. Alive: it answers at all; restarting one that waits for iscsid or for a
+Probes of a plugin, and what makes kubelet start the other containers of its pod after it answers. A sidecar whose connection is
+accepted and then not answered within a second, as on a node that is busy starting the pod, takes it for lost, and ends. Ready: it can work, as its Probe says. Alive: it answers at all; restarting one that waits for iscsid or for a
 target would only delay it. It is given up a while before kubelet gives up on asking, so that its reason is told.
 (dict "get" "the httpGet's fields" "values" .Values.node)
 */}}
 {{- define "portbind.probes" -}}
+lifecycle:
+  postStart:
+    exec: { command: [/portbind-csi, alive, --wait, --endpoint=unix:///csi/csi.sock, --timeout=2m] }
 readinessProbe:
   httpGet: {{ .get }}
   {{- toYaml .values.readinessProbe | nindent 2 }}
