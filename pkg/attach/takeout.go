@@ -38,13 +38,17 @@ func (a *Attacher) takeOut(ctx context.Context, x *exodus, info multipath.Info, 
 		if err := a.enough(x, info, disks); err != nil {
 			return err
 		}
-		a.message(ctx, info, "fail_path", in)
+		used, err := a.used(info, in)
+		if err != nil {
+			return err
+		}
+		a.message(ctx, info, "fail_path", used)
 		err = a.quiet(ctx, in)
 		if err == nil {
 			err = a.enough(x, info, disks)
 		}
 		if err != nil {
-			a.message(context.WithoutCancel(ctx), info, "reinstate_path", in)
+			a.message(context.WithoutCancel(ctx), info, "reinstate_path", used)
 			return err
 		}
 		t.Groups = without(t.Groups, numbers(in))
@@ -65,6 +69,12 @@ func without(groups [][]multipath.Devno, gone []multipath.Devno) [][]multipath.D
 		}
 	}
 	return left
+}
+
+// used gives those of the disks that the map sends I/O to.
+func (a *Attacher) used(info multipath.Info, disks []sysfs.Disk) ([]sysfs.Disk, error) {
+	states, err := a.dm.PathStates(info.UUID)
+	return slices.DeleteFunc(slices.Clone(disks), func(d sysfs.Disk) bool { return stateOf(states, devno(d)) != StateActive }), err
 }
 
 // message tells the kernel's map to avoid paths, or to use them. A path that has left meanwhile is refused, and nothing is amiss.
