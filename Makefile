@@ -13,7 +13,7 @@ export LAB_CMD
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
-IMAGE ?= portbind-csi:$(VERSION)
+IMAGE ?= localhost/portbind-csi:$(VERSION)
 FUZZTIME ?= 10s
 comma := ,
 LAB_FLAGS := -tags lab -exec $(CURDIR)/hack/lab/run -count=1 -v
@@ -113,6 +113,11 @@ proto: setup ## Generate pkg/targetapi from its .proto
 image: ## Container image of portbind-csi (needs docker or podman; IMAGE=)
 	@engine=$$(command -v docker || command -v podman) || { echo 'image: neither docker nor podman here' >&2; exit 1; }; \
 	"$$engine" build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+.PHONY: image-tar
+image-tar: build ## The same as a file, bin/portbind-csi.tar, made without docker or podman (IMAGE=)
+	@. hack/lib.sh; stage 'image in bin/portbind-csi.tar' go run ./hack/imagetar -name '$(IMAGE)' -to bin/portbind-csi.tar bin/portbind-csi; \
+	finish 'image $(IMAGE)'
 
 .PHONY: sbom
 sbom: build ## Bill of materials of each binary, CycloneDX, in bin/*.cdx.json

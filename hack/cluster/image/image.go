@@ -5,6 +5,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 // Image is what goes into one image.
 type Image struct {
 	Refs       []string
+	Arch       string            // as Go calls it; empty: amd64
 	Files      map[string]string // path in the image, without a leading slash -> file here, to be executable
 	Links      map[string]string // path in the image -> what it points to
 	Dirs       []string          // writable by all
@@ -67,7 +69,7 @@ func (a *archive) add(i Image) error {
 	}
 	digest := digestOf(layer)
 	config, err := json.Marshal(map[string]any{
-		"architecture": "amd64", "os": "linux", "created": epoch,
+		"architecture": cmp.Or(i.Arch, "amd64"), "os": "linux", "created": epoch,
 		"config":  map[string]any{"Entrypoint": i.Entrypoint, "Env": append([]string{"PATH=/bin"}, i.Env...)},
 		"rootfs":  map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest}},
 		"history": []map[string]any{{"created": epoch}},
