@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -194,7 +193,7 @@ func event(before *Status, now Status) (Event, bool) {
 		return Event{}, false
 	case is != Compliant:
 		f := now.Findings[0]
-		return Event{true, Misconfigured, clip(fmt.Sprintf("Storage interface %s: %s: %s. %s", name, is, f.Message, f.Fix))}, true
+		return Event{true, Misconfigured, fmt.Sprintf("Storage interface %s: %s: %s. %s", name, is, f.Message, f.Fix)}, true
 	case !before.State().Present():
 		return Event{false, Well, "Storage interface " + name + " is compliant. Where Kubernetes knows the node without it " +
 			"(topology), it learns of it when the node plugin's pod is restarted"}, true
@@ -203,15 +202,6 @@ func event(before *Status, now Status) (Event, bool) {
 	default:
 		return Event{false, Well, "Storage interface " + name + " is compliant"}, true
 	}
-}
-
-// clip bounds a message to what Kubernetes takes.
-func clip(s string) string {
-	const most = 1024
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most-len("…")], "") + "…"
 }
 
 // Describe implements prometheus.Collector.

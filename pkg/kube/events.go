@@ -113,7 +113,7 @@ func (e *Events) post(ctx context.Context, recorder record.EventRecorder, event 
 	if event.Volume != "" {
 		message = fmt.Sprintf("Volume %s: %s", event.Volume, message)
 	}
-	recorder.Event(nodeReference(e.node), kind, event.Reason, message)
+	recorder.Event(nodeReference(e.node), kind, event.Reason, pathwatch.Clip(message))
 }
 
 // await gives the claim of an event. While the API server cannot answer it is asked again.

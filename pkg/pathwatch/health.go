@@ -48,7 +48,7 @@ func InterfaceHealth(r binding.Resolution) (Health, bool) {
 	all := len(r.Interfaces) + len(r.Problems)
 	return Health{
 		Reason: InterfaceDown, Inaccessible: len(lost) == all,
-		Message: clip(fmt.Sprintf("%d of %d storage interfaces work: %s", all-len(lost), all, losses(lost))),
+		Message: Clip(fmt.Sprintf("%d of %d storage interfaces work: %s", all-len(lost), all, losses(lost))),
 	}, true
 }
 

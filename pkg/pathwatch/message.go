@@ -23,7 +23,7 @@ func describe(reason string, c condition, where string) string {
 	default:
 		text = fmt.Sprintf("%d of %d paths are left on %s", c.working, c.expected, where)
 	}
-	return clip(text + ": " + losses(c.lost))
+	return Clip(text + ": " + losses(c.lost))
 }
 
 // losses names what is lost, each interface and cause once.
@@ -63,8 +63,8 @@ func interfaceName(name, nic string) string {
 	return name + " (" + nic + ")"
 }
 
-// clip bounds a message.
-func clip(s string) string {
+// Clip bounds a message to what Kubernetes takes.
+func Clip(s string) string {
 	if len(s) <= maxMessage {
 		return s
 	}

@@ -204,7 +204,7 @@ func (t *tracker) updateInterfaces(r binding.Resolution) []Event {
 	for _, p := range r.Problems {
 		now[p.Interface] = causeNoNIC
 		if t.began && t.interfaces[p.Interface] != causeNoNIC {
-			events = append(events, Event{Warning: true, Reason: InterfaceDown, Message: clip("Storage " + p.Err.Error())})
+			events = append(events, Event{Warning: true, Reason: InterfaceDown, Message: Clip("Storage " + p.Err.Error())})
 		}
 	}
 	t.interfaces = now
