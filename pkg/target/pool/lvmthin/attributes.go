@@ -10,24 +10,13 @@ import (
 
 // SetAttributes implements pool.Driver.
 func (p *Pool) SetAttributes(ctx context.Context, name string, attributes map[string]string) (pool.Volume, error) {
-	v, err := retried(func() (lv, error) { return p.setAttributes(ctx, name, attributes) })
+	v, err := retried(func() (lv, error) {
+		return p.change(ctx, name, func(_ listing, v lv) (lv, error) { return p.attribute(ctx, v, attributes) })
+	})
 	if err != nil {
 		return pool.Volume{}, p.wrap("modify volume "+name, err)
 	}
 	return v.volume(), nil
-}
-
-func (p *Pool) setAttributes(ctx context.Context, name string, attributes map[string]string) (lv, error) {
-	l, unlock, err := p.begin(ctx)
-	if err != nil {
-		return lv{}, err
-	}
-	defer unlock()
-	v, ok := l.find(p.cfg.Name, volumeLV(name), volumeKind)
-	if !ok || v.grow > 0 {
-		return lv{}, pool.ErrNotFound
-	}
-	return p.attribute(ctx, v, attributes)
 }
 
 // attribute changes the tags that differ, in one command. The caller holds the group's lock.

@@ -168,14 +168,17 @@ func (p *Pool) remove(ctx context.Context, lvName string, k kind) error {
 
 // ExpandVolume implements pool.Driver.
 func (p *Pool) ExpandVolume(ctx context.Context, name string, required, limit int64) (pool.Volume, error) {
-	v, err := retried(func() (lv, error) { return p.expand(ctx, name, required, limit) })
+	v, err := retried(func() (lv, error) {
+		return p.change(ctx, name, func(l listing, v lv) (lv, error) { return p.expand(ctx, l, v, required, limit) })
+	})
 	if err != nil {
 		return pool.Volume{}, p.wrap("expand volume "+name, err)
 	}
 	return v.volume(), nil
 }
 
-func (p *Pool) expand(ctx context.Context, name string, required, limit int64) (lv, error) {
+// change has a volume changed under the group's lock: pool.ErrNotFound when there is none, or not as a whole yet.
+func (p *Pool) change(ctx context.Context, name string, change func(l listing, v lv) (lv, error)) (lv, error) {
 	l, unlock, err := p.begin(ctx)
 	if err != nil {
 		return lv{}, err
@@ -185,6 +188,11 @@ func (p *Pool) expand(ctx context.Context, name string, required, limit int64) (
 	if !ok || v.grow > 0 {
 		return lv{}, pool.ErrNotFound
 	}
+	return change(l, v)
+}
+
+// expand makes a volume larger. The caller holds the group's lock.
+func (p *Pool) expand(ctx context.Context, l listing, v lv, required, limit int64) (lv, error) {
 	if required <= v.size {
 		if limit > 0 && v.size > limit {
 			return lv{}, fmt.Errorf("%w: it has %d bytes already, limit_bytes is %d", pool.ErrOutOfRange, v.size, limit)
