@@ -39,7 +39,8 @@ func (c *Controller) ControllerGetVolumeHealth(
 	if errors.Is(err, backend.ErrUnavailable) {
 		h = backend.Health{Problems: []backend.Problem{{
 			Severity: backend.Degraded, Reason: "TargetUnreachable",
-			Message: fmt.Sprintf("target %q does not answer: volumes cannot be attached or detached; those that are attached may work: %v", id.Target, err),
+			Message: fmt.Sprintf("target %q does not answer: volumes cannot be attached or detached; those that are attached may work: %v",
+				id.Target, err),
 		}}}
 	} else if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package sysfs
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -34,10 +35,15 @@ func (f FS) DiskStat(name string) (DiskStat, error) {
 		return DiskStat{}, &Error{Op: "read", Path: f.path("block", name, "stat"), Err: err}
 	}
 	return DiskStat{
-		Reads: n[0], ReadBytes: n[2] * sectorSize, ReadTime: time.Duration(n[3]) * time.Millisecond,
-		Writes: n[4], WriteBytes: n[6] * sectorSize, WriteTime: time.Duration(n[7]) * time.Millisecond,
+		Reads: n[0], ReadBytes: n[2] * sectorSize, ReadTime: milliseconds(n[3]),
+		Writes: n[4], WriteBytes: n[6] * sectorSize, WriteTime: milliseconds(n[7]),
 		InFlight: n[8],
 	}, nil
+}
+
+// milliseconds of a counter; more than 292 years are that.
+func milliseconds(n uint64) time.Duration {
+	return time.Duration(min(n, math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond //nolint:gosec // it is bounded
 }
 
 // numbers are the first ones of a line.

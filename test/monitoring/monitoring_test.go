@@ -256,4 +256,3 @@ func TestRunbooks(t *testing.T) {
 		}
 	}
 }
-
