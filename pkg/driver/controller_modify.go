@@ -10,7 +10,7 @@ import (
 )
 
 // ControllerModifyVolume changes the path policy that is kept with a volume. Nodes learn of it when the volume is published to
-// them next. What a request does not name stays as it is.
+// them next, or from Kubernetes (FollowClasses). What a request does not name stays as it is.
 func (c *Controller) ControllerModifyVolume(
 	ctx context.Context, req *csi.ControllerModifyVolumeRequest,
 ) (*csi.ControllerModifyVolumeResponse, error) {

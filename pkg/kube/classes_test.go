@@ -192,7 +192,7 @@ func TestFollowMany(t *testing.T) {
 	const many = 100
 	for range many {
 		_, end := s.follow(c, 0)
-		defer end()
+		t.Cleanup(end)
 	}
 	for range many {
 		<-s.begun
