@@ -17,9 +17,9 @@ import (
 )
 
 // Paths leave in order when their session is not to carry a volume any more: its interface is drained or not configured now, the
-// session is on another NIC than the interface has, or its portal is not among the target's. What the volume can have elsewhere is
-// there before (Heal), enough of that works, then the paths leave the map (takeout.go), their disks go, and the session when it has
-// none (closing.go). Each step looks at the kernel: after a crash the next call goes on.
+// session is on another NIC than the interface has, or its portal is not among the target's. What the volume can have elsewhere
+// is there before (Heal), enough of that works, then the paths leave the map (takeout.go), their disks go, and the session when it
+// has none (closing.go). Each step looks at the kernel: after a crash the next call goes on.
 
 // ErrStays is an interface that carries I/O still though it should not, for now: Vacate is to be called again soon.
 var ErrStays = errors.New("cannot leave yet")

@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,19 +41,20 @@ func TestFollowPortals(t *testing.T) {
 	r.stageIt(t, stageRequest())
 	given := r.recorded(t, testID).Attachment.Portals
 	more := portalList("192.0.2.77:3260")
+	all := slices.Concat(given, more)
 	r.look(t, "the same", given, given...)
 	if rec := r.recorded(t, testID); rec.Given != nil {
 		t.Errorf("given: %v", rec.Given)
 	}
-	r.look(t, "one more", append(given[:1:1], more...), append(given[:len(given):len(given)], more...)...)
+	r.look(t, "one more", slices.Concat(given[:1], more), all...)
 	if !doubted(r.missed) {
 		t.Error("nothing is missed")
 	}
-	r.look(t, "all again", append(given[:len(given):len(given)], more...), append(given[:len(given):len(given)], more...)...)
+	r.look(t, "all again", all, all...)
 	if doubted(r.missed) {
 		t.Errorf("missed: %v", r.missed)
 	}
-	r.look(t, "missed once", more, append(given[:len(given):len(given)], more...)...)
+	r.look(t, "missed once", more, all...)
 	r.look(t, "missed twice", more, more...)
 	r.fail["portals"] = errors.New("no session")
 	r.look(t, "no answer", nil, more...)
