@@ -4,14 +4,11 @@ package alua
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/test/lab/labenv"
@@ -33,7 +30,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{Stack: labenv.NewStack(t, labenv.StackOptions{
+	s := &scene{Stack: labenv.NewNodeStack(t, labenv.StackOptions{
 		Net:  labenv.Options{Portals: 4, Separate: true},
 		Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}},
 	})}
@@ -42,10 +39,7 @@ func newScene(t *testing.T) *scene {
 	s.nics = s.Net.NICs
 	wwid := s.controllers[0].AddLUN(lun, 64*mib)
 	s.controllers[1].ShareLUN(s.controllers[0], lun)
-	s.Volume = s.Adopt(&csi.Volume{VolumeId: "static/alua", VolumeContext: map[string]string{
-		"iqn": iqn, "portals": strings.Join(p, ","), "lun": fmt.Sprint(lun), "interfaces": "san-a,san-b",
-		"wwid": "naa." + strings.TrimPrefix(wwid, "3"),
-	}}, labenv.Block)
+	s.Volume = s.Static(s.controllers[0], lun, wwid, p, labenv.Block)
 	return s
 }
 
@@ -127,13 +121,7 @@ func (s *scene) sent(d time.Duration) map[string]uint64 {
 
 func (s *scene) down() {
 	s.T.Helper()
-	ctx, cancel := s.Context(time.Minute)
-	defer cancel()
-	for _, step := range []func(context.Context) error{s.Unpublish, s.Unstage, s.ControllerUnpublish} {
-		if err := step(ctx); err != nil {
-			s.T.Fatal(err)
-		}
-	}
+	s.Detach()
 	s.Tidy()
 }
 
@@ -144,10 +132,8 @@ func TestStates(t *testing.T) {
 	s.states(labenv.ALUANonOptimized, labenv.ALUAOptimized)
 	ctx, cancel := s.Context(time.Minute)
 	defer cancel()
-	for _, step := range []func(context.Context) error{s.ControllerPublish, s.Stage} {
-		if err := step(ctx); err != nil {
-			t.Fatal(err)
-		}
+	if err := s.Stage(ctx); err != nil {
+		t.Fatal(err)
 	}
 	first, want := s.groups(), []string{"san1 san1", "san0 san0"}
 	t.Logf("the first table's groups: %q", first)

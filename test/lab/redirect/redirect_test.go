@@ -3,16 +3,12 @@
 package redirect
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/portbind/portbind/pkg/doctor"
 	"github.com/portbind/portbind/pkg/multipath"
@@ -42,7 +38,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{Stack: labenv.NewStack(t, labenv.StackOptions{
+	s := &scene{Stack: labenv.NewNodeStack(t, labenv.StackOptions{
 		Net:  labenv.Options{Portals: 4, Separate: true},
 		Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}},
 	})}
@@ -56,10 +52,7 @@ func newScene(t *testing.T) *scene {
 	s.a, s.b = s.Redirector(iqn, 0, frontA), s.Redirector(iqn, 1, frontB)
 	s.a.To(s.Net.Portals[0])
 	s.b.To(s.Net.Portals[1])
-	s.Volume = s.Adopt(&csi.Volume{VolumeId: "static/redirected", VolumeContext: map[string]string{
-		"iqn": iqn, "portals": frontA + "," + frontB, "lun": fmt.Sprint(lun), "interfaces": "san-a,san-b",
-		"wwid": "naa." + strings.TrimPrefix(wwid, "3"),
-	}}, labenv.MountExt4)
+	s.Volume = s.Static(s.array, lun, wwid, []string{frontA, frontB}, labenv.MountExt4)
 	return s
 }
 
@@ -128,7 +121,7 @@ func (s *scene) stall() time.Duration {
 // one landed is lost, it asks at the front again and lands on the next. A cut cable moves the I/O at once, as ever.
 func TestRedirect(t *testing.T) {
 	s := newScene(t)
-	s.Up()
+	s.Attach()
 	s.load()
 	s.lands("san0", frontA, s.Net.Portals[0])
 	s.lands("san1", frontB, s.Net.Portals[1])
@@ -187,13 +180,7 @@ func (s *scene) finish() {
 	if err := s.log.Verify(s.file); err != nil || j.Err != nil {
 		s.T.Errorf("journal: %v, %v", j.Err, err)
 	}
-	ctx, cancel := s.Context(time.Minute)
-	defer cancel()
-	for _, step := range []func(context.Context) error{s.Unpublish, s.Unstage, s.ControllerUnpublish} {
-		if err := step(ctx); err != nil {
-			s.T.Fatal(err)
-		}
-	}
+	s.Detach()
 	s.Tidy()
 }
 

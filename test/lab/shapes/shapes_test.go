@@ -3,23 +3,24 @@
 package shapes
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/container-storage-interface/spec/lib/go/csi"
-
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/test/lab/labenv"
 )
 
-const mib = 1 << 20
+const (
+	iqn = "iqn.2001-05.com.example:shapes"
+	lun = 1
+	mib = 1 << 20
+)
 
 func newStack(t *testing.T, o labenv.Options) *labenv.Stack {
 	t.Helper()
-	return labenv.NewStack(t, labenv.StackOptions{Net: o, Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}}})
+	return labenv.NewNodeStack(t, labenv.StackOptions{Net: o, Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}}})
 }
 
 // use writes to a volume that is up, and wants that many paths, each with its own pair of NIC and portal, and every NIC at work.
@@ -63,51 +64,45 @@ func use(s *labenv.Stack, v *labenv.Volume, paths int) {
 	}
 }
 
+// over makes a volume on a target with these portals, and uses it.
+func over(s *labenv.Stack, portals []string, paths int) {
+	s.T.Helper()
+	raw := s.RawTargetGroups(iqn, portals)[0]
+	var at []string
+	for _, p := range portals {
+		at = append(at, p+":3260")
+	}
+	v := s.Static(raw, lun, raw.AddLUN(lun, 64*mib), at, labenv.MountExt4)
+	start := time.Now()
+	v.Attach()
+	s.T.Log("attached after", time.Since(start).Round(time.Millisecond))
+	use(s, v, paths)
+	v.Detach()
+	s.Tidy()
+}
+
 // TestSixteenPaths is four NICs by four portals in one subnet.
 func TestSixteenPaths(t *testing.T) {
 	s := newStack(t, labenv.Options{NICs: 4, Portals: 4})
-	v := s.Create("sixteen", 64*mib, labenv.MountExt4, nil)
-	start := time.Now()
-	v.Up()
-	t.Log("up after", time.Since(start))
-	use(s, v, 16)
-	v.Down()
-	s.Tidy()
+	over(s, s.Net.Portals, 16)
 }
 
 // TestOnePath is a node without a spare: the map has one path, and the volume works.
 func TestOnePath(t *testing.T) {
 	s := newStack(t, labenv.Options{NICs: 1, Portals: 1})
-	v := s.Create("one", 64*mib, labenv.MountExt4, nil)
-	v.Up()
-	use(s, v, 1)
-	v.Down()
-	s.Tidy()
+	over(s, s.Net.Portals, 1)
 }
 
 // TestIPv6 is two NICs and two portals that have IPv6 addresses only, in one subnet.
 func TestIPv6(t *testing.T) {
-	const iqn = "iqn.2001-05.com.example:six"
 	s := newStack(t, labenv.Options{})
 	for i, nic := range s.Net.NICs {
 		s.Run("ip", "addr", "flush", "dev", nic)
 		s.Run("ip", "addr", "add", fmt.Sprintf("2001:db8::%d/64", 10+i), "dev", nic, "nodad")
 	}
-	s.InTarget("ip", "addr", "add", "2001:db8::1/64", "dev", "br0", "nodad")
-	s.InTarget("ip", "addr", "add", "2001:db8::2/64", "dev", "br0", "nodad")
-	raw := s.RawTargetGroups(iqn, []string{"[2001:db8::1]", "[2001:db8::2]"})[0]
-	v := s.Adopt(&csi.Volume{VolumeId: "static/six", VolumeContext: map[string]string{
-		"iqn": iqn, "portals": "[2001:db8::1]:3260,2001:db8::2", "lun": "1", "interfaces": "san-a,san-b",
-		"wwid": "naa." + strings.TrimPrefix(raw.AddLUN(1, 64*mib), "3"),
-	}}, labenv.MountExt4)
-	v.Up()
-	use(s, v, 4)
-	ctx, cancel := s.Context(time.Minute)
-	defer cancel()
-	for _, step := range []func(context.Context) error{v.Unpublish, v.Unstage, v.ControllerUnpublish} {
-		if err := step(ctx); err != nil {
-			t.Fatal(err)
-		}
+	portals := []string{"[2001:db8::1]", "[2001:db8::2]"}
+	for _, p := range portals {
+		s.InTarget("ip", "addr", "add", strings.Trim(p, "[]")+"/64", "dev", "br0", "nodad")
 	}
-	s.Tidy()
+	over(s, portals, 4)
 }
