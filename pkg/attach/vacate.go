@@ -75,6 +75,7 @@ type exodus struct {
 // volumes, healed before; of one that nobody told of, such as one that is being staged, one path must be left. ErrStays while it
 // is not done: the errors of all are joined.
 func (a *Attacher) Vacate(ctx context.Context, specs []Spec) error {
+	a.forgetLeftovers(ctx, specs)
 	x := &exodus{specs: map[string]Spec{}, spared: map[int]bool{}}
 	for _, s := range specs {
 		x.specs[s.WWID] = s

@@ -81,6 +81,9 @@ func authenticate(t *testing.T, s *labenv.Stack, name string, right, wrong map[s
 	if n := len(labenv.Sessions()); n > 0 {
 		t.Errorf("%d sessions after a refused login", n)
 	}
+	s.Run("ip", "link", "add", "passing", "type", "veth", "peer", "name", "passing-peer") // has the plugin look around
+	s.Run("ip", "link", "del", "passing")
+	s.Eventually(20*time.Second, "the records of the refused secrets to go", func() bool { return len(paths()) == 0 })
 
 	v.Secrets = right
 	must(t, v.Stage(ctx))
