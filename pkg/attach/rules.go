@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -179,15 +180,15 @@ func (a *Attacher) Govern(ctx context.Context, wwid string, latest func() (Spec,
 }
 
 func (a *Attacher) governAttached(ctx context.Context, wwid string, latest func() (Spec, error)) error {
-	id, ok := multipath.ID(wwid)
-	if _, err := a.find(wwid); !ok || err != nil {
+	info, err := a.find(wwid)
+	if err != nil {
 		return err
 	}
 	spec, err := latest()
 	if err != nil {
 		return err
 	}
-	_, err = a.govern(ctx, id, spec)
+	_, err = a.govern(ctx, strings.TrimPrefix(info.UUID, multipath.UUID("")), spec)
 	return err
 }
 

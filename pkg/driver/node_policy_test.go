@@ -226,3 +226,15 @@ func TestFollowClasses(t *testing.T) {
 		t.Errorf("ended %v", c.ended)
 	}
 }
+
+// TestStaticPolicy: a static volume brings its policy along.
+func TestStaticPolicy(t *testing.T) {
+	r := newRig(t)
+	r.stageIt(t, stageRequest(asStatic, func(r *csi.NodeStageVolumeRequest) {
+		r.VolumeContext["preferredInterface"], r.VolumeContext["noPathRetry"] = "san-b", "300s"
+	}))
+	want := staging.Policy{PreferredInterface: "san-b", NoPathRetry: "5m0s"}
+	if diff := cmp.Diff(want, r.recorded(t, "static/vol-1").Attachment.Policy); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -55,7 +55,7 @@ func (n *Node) attachment(where volume.Context, publish map[string]string) (stag
 		Pairing: where.Pairing, MinPaths: where.MinPaths, Initiator: n.cfg.Initiator,
 	}
 	if where.LUN != nil {
-		a.LUN = *where.LUN
+		a.LUN, a.Policy = *where.LUN, staging.Policy(where.Policy)
 		return a, nil
 	}
 	parsed, err := volume.ParsePublishContext(publish)

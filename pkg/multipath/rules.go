@@ -86,7 +86,10 @@ func (r Rules) render(id string) ([]byte, error) {
 }
 
 func (r Rules) lines() ([][2]string, error) {
-	lines := [][2]string{{"path_grouping_policy", r.EffectiveGrouping()}}
+	var lines [][2]string
+	if r.Grouping != "" || r.Prefer {
+		lines = append(lines, [2]string{"path_grouping_policy", r.EffectiveGrouping()})
+	}
 	switch r.Selector {
 	case "":
 	case defaultSelector, SelectRoundRobin, SelectQueueLength:

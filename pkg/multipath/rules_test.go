@@ -18,10 +18,11 @@ func TestRulesRender(t *testing.T) {
 		rules Rules
 		want  []string
 	}{
-		{Rules{Selector: "round-robin"}, []string{"path_grouping_policy multibus", `path_selector "round-robin 0"`}},
-		{Rules{NoPathRetry: "queue"}, []string{"path_grouping_policy multibus", "no_path_retry queue"}},
-		{Rules{NoPathRetry: "fail"}, []string{"path_grouping_policy multibus", "no_path_retry fail"}},
-		{Rules{NoPathRetry: "31s"}, []string{"path_grouping_policy multibus", "no_path_retry 7"}},
+		{Rules{Selector: "round-robin"}, []string{`path_selector "round-robin 0"`}},
+		{Rules{NoPathRetry: "queue"}, []string{"no_path_retry queue"}},
+		{Rules{NoPathRetry: "fail"}, []string{"no_path_retry fail"}},
+		{Rules{NoPathRetry: "31s"}, []string{"no_path_retry 7"}},
+		{Rules{Grouping: "multibus", NoPathRetry: "5s"}, []string{"path_grouping_policy multibus", "no_path_retry 1"}},
 		{Rules{Grouping: "group_by_prio"}, []string{"path_grouping_policy group_by_prio", "prio alua"}},
 		{
 			Rules{Prefer: true, Preferred: []int{12, 3}},

@@ -24,8 +24,9 @@ type Context struct {
 	Portals []netip.AddrPort
 	// WWID is what each path must report; empty only for a static volume whose owner did not know it.
 	WWID string
-	// LUN is set for static volumes only; of others the publish context has it.
-	LUN *int
+	// LUN is set for static volumes only; of others the publish context has it. So is their Policy.
+	LUN    *int
+	Policy Policy
 	// Interfaces, Pairing, MinPaths and FSType are as in Parameters.
 	Interfaces []string
 	Pairing    binding.Pairing
@@ -45,8 +46,9 @@ func ParseContext(id ID, m map[string]string) (Context, error) {
 	for _, k := range []string{keyIQN, keyPortals, keyWWID, keyInterfaces, keyPairing, keyMinPaths, keyFSType} {
 		raw[k] = f.get(k)
 	}
+	var policy map[string]string
 	if id.IsStatic() {
-		raw[keyLUN] = f.get(keyLUN)
+		raw[keyLUN], policy = f.get(keyLUN), f.policy()
 	}
 	if err := f.unknown(); err != nil {
 		return Context{}, err
@@ -58,10 +60,13 @@ func ParseContext(id ID, m map[string]string) (Context, error) {
 		return Context{}, err
 	}
 	var err error
+	if c.Policy, err = c.Policy.apply(f, policy); err != nil {
+		return Context{}, err
+	}
 	if c.Claim, err = claimOf(f, metadata); err != nil {
 		return Context{}, err
 	}
-	return c, nil
+	return c, c.Policy.CheckInterface("volume_context", c.Interfaces, nil)
 }
 
 // parseAddress reads what says where the volume is.
@@ -125,6 +130,7 @@ func (c Context) Map() map[string]string {
 	if c.LUN != nil {
 		m[keyLUN] = strconv.Itoa(*c.LUN)
 	}
+	c.Policy.add(m)
 	c.Claim.add(m)
 	return m
 }

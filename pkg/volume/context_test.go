@@ -47,6 +47,11 @@ func TestContextRoundTrip(t *testing.T) {
 		"static": {byHand, Context{
 			IQN: "naa.6001405000000000", Portals: portals("192.0.2.1:3260"), LUN: &seven, Pairing: binding.PairingMesh, MinPaths: 1,
 		}},
+		"static with a policy": {byHand, Context{
+			IQN: "iqn.2026-11.io.example", Portals: portals("192.0.2.1:3260"), LUN: &seven, Pairing: binding.PairingAuto, MinPaths: 1,
+			Interfaces: []string{"san-a", "san-b"},
+			Policy:     Policy{PathSelector: "round-robin", PreferredInterface: "san-b", NoPathRetry: "5m0s"},
+		}},
 		"static with a T10 id": {byHand, Context{
 			IQN: "iqn.2026-11.io.example", Portals: portals("192.0.2.1:3260"), LUN: &seven, WWID: "t10.ATA     DISK 1",
 			Pairing: binding.PairingMesh, MinPaths: 1,

@@ -32,6 +32,24 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// TestStaticPolicy: of a static volume the context says it all; of others the context never changes, so it must not be there.
+func TestStaticPolicy(t *testing.T) {
+	t.Parallel()
+	m := map[string]string{"iqn": "iqn.2026-11.io.example", "portals": "192.0.2.1", "lun": "7", "interfaces": "san-a,san-b"}
+	for key, bad := range map[string]string{
+		"pathSelector": "fastest", "pathGroupingPolicy": "x", "preferredInterface": "san-c", "noPathRetry": "1ms",
+	} {
+		wrong := maps.Clone(m)
+		wrong[key] = bad
+		_, err := ParseContext(byHand, wrong)
+		wantRefused(t, `volume_context["`+key+`"]`, bad, err)
+	}
+	delete(m, "lun")
+	m["wwid"], m["pathSelector"] = "eui.0123456789abcdef", "round-robin"
+	_, err := ParseContext(dynamic, m)
+	wantRefused(t, "volume_context", "pathSelector", err)
+}
+
 func TestPolicyDefault(t *testing.T) {
 	t.Parallel()
 	p, err := ParseParameters(nil)
