@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // whatever way to log in a kubeconfig names
 	"k8s.io/klog/v2"
@@ -22,9 +23,9 @@ var version = "dev"
 // Exit statuses besides 0; the doctor's are those of its worst finding, drain's that of the node's command.
 const (
 	// exitSilent: some node did not answer.
-	exitSilent statusError = 1
+	exitSilent = 1
 	// exitFailed: nothing could be done: a wrong command line, no API server, no node plugin.
-	exitFailed statusError = 3
+	exitFailed = 3
 )
 
 // statusError ends the program with a status; what there is to say has been written.
@@ -46,7 +47,7 @@ func run() int {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
-		return int(exitFailed)
+		return exitFailed
 	}
 	return 0
 }
@@ -58,6 +59,12 @@ func newRootCommand() *cobra.Command {
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl portbind"},
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// What a user is to know is an error or a warning of ours; libraries log as well when, for instance, a connection is given up.
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			if !klog.FromContext(cmd.Context()).V(1).Enabled() {
+				klog.SetLogger(logr.Discard())
+			}
+		},
 	}
 	var to connection
 	to.addFlags(root)

@@ -30,13 +30,13 @@ func (f *viewFlags) add(cmd *cobra.Command, to *connection) {
 	addOutput(cmd, &f.output)
 	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "look again and again")
 	cmd.Flags().DurationVar(&f.interval, "interval", 2*time.Second, "how often with --watch")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 20*time.Second, "how long a node may take for its answer")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "how long a node may take for its answer")
 }
 
 // newViewCommands show what the nodes' own commands of these names show.
 func newViewCommands(to *connection) []*cobra.Command {
 	return []*cobra.Command{
-		newViewCommand(to, "interfaces", "Show the nodes' storage interfaces: NIC, compliance, sessions, bytes; with --watch throughput", clusterview.Rates),
+		newViewCommand(to, "interfaces", "Show the nodes' storage interfaces; with --watch throughput too", clusterview.Rates),
 		newViewCommand[view.Session](to, "sessions", "Show the bound iSCSI sessions of the nodes", nil),
 		newViewCommand[view.Path](to, "paths", "Show the paths of the volumes on the nodes, missing ones too", nil),
 		newViewCommand[view.Volume](to, "volumes", "Show the volumes on the nodes: working and expected paths", nil),
@@ -129,7 +129,7 @@ func (s *screen[R]) show(ctx context.Context) error {
 		fmt.Fprintln(s.errOut, "warning:", e)
 	}
 	if len(silent) > 0 {
-		return exitSilent
+		return statusError(exitSilent)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (c Cluster) Plugins(ctx context.Context, nodes []string) ([]Plugin, []NodeE
 	}
 	all := plugins(pods)
 	if len(all) == 0 {
-		return nil, nil, fmt.Errorf("%w in namespace %s: where is the driver?", ErrNoPlugin, c.Namespace)
+		return nil, nil, fmt.Errorf("%w in namespace %s (-n says where the driver is)", ErrNoPlugin, c.Namespace)
 	}
 	if len(nodes) == 0 {
 		return all, nil, nil

@@ -63,7 +63,8 @@ func (c Cluster) gather(ctx context.Context, f *facts) {
 	} else {
 		note("controllers", err)
 	}
-	if list, err := c.Client.AppsV1().DaemonSets(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: component + "=" + ofNodes}); err == nil {
+	plugins := metav1.ListOptions{LabelSelector: component + "=" + ofNodes}
+	if list, err := c.Client.AppsV1().DaemonSets(c.Namespace).List(ctx, plugins); err == nil {
 		f.daemonSets = list.Items
 	} else {
 		note("the node plugin's DaemonSet", err)

@@ -79,7 +79,8 @@ func checkPlugins(f facts) []view.Finding {
 		if !p.ready() {
 			finding.Severity, finding.Seen = view.Error, "it is not ready"
 			finding.Evidence = append([]string{p.condition()}, f.nodeCondition(p.Node)...)
-			finding.Fix = fmt.Sprintf("kubectl -n %[1]s describe pod %[2]s; kubectl -n %[1]s logs %[2]s -c %[3]s", f.namespace, p.Pod.Name, Container)
+			finding.Fix = fmt.Sprintf("kubectl -n %[1]s describe pod %[2]s; kubectl -n %[1]s logs %[2]s -c %[3]s",
+				f.namespace, p.Pod.Name, Container)
 		}
 		all = append(all, finding)
 	}

@@ -81,7 +81,8 @@ func checkTaints(f facts) []view.Finding {
 		if !tainted || !f.concerns(n.Name) {
 			continue
 		}
-		fix := fmt.Sprintf("Nobody removes it by itself: set the chart's node.startupTaint.remove, or kubectl taint nodes %s %s-", n.Name, startupTaint)
+		fix := fmt.Sprintf("Nobody removes it by itself: set the chart's node.startupTaint.remove, or kubectl taint nodes %s %s-",
+			n.Name, startupTaint)
 		if f.removesTaint(n.Name) {
 			fix = "The node plugin removes it as soon as the node can attach volumes: mend what is said of the node"
 		}
@@ -119,7 +120,8 @@ func checkAttachments(f facts) []view.Finding {
 		default:
 			continue
 		}
-		finding.Fix = fmt.Sprintf("It is tried again and again. Why it fails: kubectl -n %s logs -l %s=%s -c %s", f.namespace, component, controller, Container)
+		finding.Fix = fmt.Sprintf("It is tried again and again. Why it fails: kubectl -n %s logs -l %s=%s -c %s",
+			f.namespace, component, controller, Container)
 		all = append(all, finding)
 	}
 	return all
