@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,41 @@ func recoveryTimes(t *testing.T) map[string]string {
 // failfast gives the node's metrics of what is tested here.
 func failfast(t *testing.T) map[string]string {
 	t.Helper()
+	return scrape(t, "portbind_failfast_")
+}
+
+// measured wants the metrics of traffic to be those of a node that writes over both NICs to all portals.
+func (s *scene) measured() {
+	s.t.Helper()
+	got := scrape(s.t, "portbind_")
+	for i, iface := range []string{"san-a", "san-b"} {
+		nic := fmt.Sprintf(`{device=%q,interface=%q}`, s.Net.NICs[i], iface)
+		wants := map[string]float64{"interface_receive_bytes_total" + nic: 1e4, "interface_transmit_bytes_total" + nic: 1e5}
+		for _, portal := range s.Net.Portals {
+			way := fmt.Sprintf(`{interface=%q,portal="%s:3260"}`, iface, portal)
+			for name, least := range map[string]float64{
+				"path_writes_total": 10, "path_written_bytes_total": 1e4, "path_write_seconds_total": 0.001, "path_reads_total": 1,
+			} {
+				wants[name+way] = least
+			}
+			wants[strings.TrimSuffix("sessions"+way, "}")+`,state="logged_in"}`] = 1
+		}
+		for name, least := range wants {
+			value, err := strconv.ParseFloat(got[name], 64)
+			s.t.Logf("%s is %q", name, got[name])
+			if err != nil || value < least {
+				s.t.Errorf("metric %s is %q; wanted %v or more", name, got[name], least)
+			}
+		}
+	}
+	if maps := got[`maps{state="whole"}`]; maps == "" || maps == "0" {
+		s.t.Errorf("maps that are whole: %q", maps)
+	}
+}
+
+// scrape gives the node's metrics that have labels, without the prefix that all have.
+func scrape(t *testing.T, prefix string) map[string]string {
+	t.Helper()
 	resp, err := http.Get("http://" + metrics + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -156,8 +192,8 @@ func failfast(t *testing.T) map[string]string {
 	defer resp.Body.Close()
 	found := map[string]string{}
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		if name, value, ok := strings.Cut(lines.Text(), "} "); ok && strings.HasPrefix(name, "portbind_failfast_") {
-			found[strings.TrimPrefix(name, "portbind_failfast_")+"}"] = value
+		if name, value, ok := strings.Cut(lines.Text(), "} "); ok && strings.HasPrefix(name, prefix) {
+			found[strings.TrimPrefix(name, prefix)+"}"] = value
 		}
 	}
 	return found

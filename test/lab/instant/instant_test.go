@@ -39,6 +39,7 @@ func TestInstantFailover(t *testing.T) {
 			t.Errorf("metric %s is %q; wanted %s", name, got[name], value)
 		}
 	}
+	s.measured()
 	s.killed(first)
 	s.flaps(first)
 	s.lastPath()
