@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,17 +19,19 @@ import (
 	"github.com/portbind/portbind/pkg/view"
 )
 
-// nodes answer by their pods' names, which are theirs, with 2000 bytes more each time; those that are not in it fail.
-type nodes map[string]int
+// node is the only one that answers, with 2000 bytes more in each 2 s. Its pod has its name.
+type node struct {
+	name  string
+	looks atomic.Int64
+}
 
-func (n nodes) Exec(_ context.Context, pod *corev1.Pod, _ []string, out, errOut io.Writer) error {
-	if _, there := n[pod.Name]; !there {
+func (n *node) Exec(_ context.Context, pod *corev1.Pod, _ []string, out, errOut io.Writer) error {
+	if pod.Name != n.name {
 		fmt.Fprintln(errOut, "no such file")
 		return clusterview.StatusError(1)
 	}
-	looks := n[pod.Name]
-	n[pod.Name]++
-	at := time.Unix(int64(2*looks), 0).UTC().Format(time.RFC3339)
+	looks := n.looks.Add(1)
+	at := time.Unix(2*looks, 0).UTC().Format(time.RFC3339)
 	_, err := fmt.Fprintf(out, `[{"name":"san-a","nic":"eth2","rxBytes":%d,"sampledAt":%q}]`, 2000*looks, at)
 	return err
 }
@@ -54,7 +57,7 @@ func newScreen(exec clusterview.Executor, out, errOut io.Writer, names ...string
 // A node that does not answer hides nothing of the others, and is not passed over.
 func TestShow(t *testing.T) {
 	var out, errOut bytes.Buffer
-	err := newScreen(nodes{"node1": 0}, &out, &errOut, "node1", "node2").show(t.Context())
+	err := newScreen(&node{name: "node1"}, &out, &errOut, "node1", "node2").show(t.Context())
 	if status, ok := errors.AsType[statusError](err); !ok || status != exitSilent {
 		t.Errorf("got %v", err)
 	}
@@ -72,7 +75,7 @@ func TestWatch(t *testing.T) {
 	defer stop()
 	var out bytes.Buffer
 	looks := 0
-	s := newScreen(nodes{"node1": 0}, writer(func(p []byte) (int, error) {
+	s := newScreen(&node{name: "node1"}, writer(func(p []byte) (int, error) {
 		if looks++; looks == 2 {
 			stop()
 		}
