@@ -6,6 +6,7 @@ import (
 
 	"github.com/portbind/portbind/pkg/failfast/tcpcut"
 	"github.com/portbind/portbind/pkg/nodeview"
+	"github.com/portbind/portbind/pkg/sysfs"
 )
 
 // Facts are what is known of a node. What could not be found out is nil, and in Unknown.
@@ -19,6 +20,8 @@ type Facts struct {
 	Multipathd  *Multipathd
 	Kernel      *Kernel
 	Multipath   *MultipathConf
+	// Unbound are sessions of others that are bound to no NIC.
+	Unbound []Unbound
 	// Managed are the maps that multipathd manages, by its WWID.
 	Managed map[string]bool
 	Probes  []Probe
@@ -28,6 +31,14 @@ type Facts struct {
 	Portals []netip.AddrPort
 	// Unknown says, by what was to be found out, why it could not.
 	Unknown map[string]string
+}
+
+// Unbound is a session that the routing table leads.
+type Unbound struct {
+	sysfs.Session
+
+	// Local is the address that it goes out from.
+	Local netip.Addr
 }
 
 // ISCSID is the initiator's daemon.

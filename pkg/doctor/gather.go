@@ -16,6 +16,7 @@ import (
 
 	"github.com/portbind/portbind/pkg/failfast/tcpcut"
 	"github.com/portbind/portbind/pkg/hostexec"
+	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/nodeview"
 )
@@ -71,6 +72,7 @@ func (o Source) Gather(ctx context.Context) Facts {
 		{"kernel", o.kernel},
 		{confCheck, o.multipathConf},
 		{"multipathd's maps", o.managed},
+		{"sessions of others", o.unbound},
 	}
 	if f.Node != nil {
 		node := *f.Node
@@ -265,4 +267,22 @@ func (o Source) managed(ctx context.Context) (func(*Facts), error) {
 		managed[m.ID] = true
 	}
 	return func(f *Facts) { f.Managed = managed }, nil
+}
+
+// unbound looks for sessions of others without a NIC. One that is not connected goes nowhere.
+func (o Source) unbound(context.Context) (func(*Facts), error) {
+	all, err := o.Sys.Sessions()
+	if err != nil {
+		return nil, err
+	}
+	var found []Unbound
+	for _, s := range all {
+		if _, ours := iscsi.InterfaceOf(s.Iface); ours || s.NIC != "" {
+			continue
+		}
+		if c, err := o.Sys.Connection(s.ID); err == nil {
+			found = append(found, Unbound{Session: s, Local: c.Local.Addr()})
+		}
+	}
+	return func(f *Facts) { f.Unbound = found }, nil
 }

@@ -15,7 +15,7 @@ func Judge(f Facts) Report {
 	var all []Finding
 	for _, check := range []func(Facts) []Finding{
 		checkUnknown, checkConfiguration, checkKernel, checkISCSID, checkFailover, checkMultipathd, checkMultipathConf,
-		checkReach, checkInterfaces, checkPortals, checkLogins, checkSessions, checkVolumes,
+		checkReach, checkInterfaces, checkUnbound, checkPortals, checkLogins, checkSessions, checkVolumes,
 	} {
 		all = append(all, check(f)...)
 	}

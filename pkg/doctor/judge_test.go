@@ -88,6 +88,13 @@ func link(f *Facts, up bool) {
 	f.Probes = f.Probes[2:]
 }
 
+// loose is a session of somebody else.
+func loose(portal string) []Unbound {
+	return []Unbound{{
+		Session: sysfs.Session{ID: 9, Target: iqn, Iface: "default", Portal: netip.MustParseAddrPort(portal)}, Local: netip.MustParseAddr("10.99.0.10"),
+	}}
+}
+
 func TestFirstFinding(t *testing.T) {
 	refused := errors.New("connection refused")
 	tests := map[string]struct {
@@ -96,20 +103,22 @@ func TestFirstFinding(t *testing.T) {
 		check  string
 		say    string
 	}{
-		"iscsid is not installed":        {func(f *Facts) { f.ISCSID = &ISCSID{Missing: true} }, 2, "iscsid", "install open-iscsi"},
-		"iscsid does not listen":         {func(f *Facts) { f.ISCSID.Listens = false }, 2, "iscsid", "systemctl enable --now iscsid"},
-		"iscsid ended, its socket stays": {func(f *Facts) { f.ISCSID.PID = 0 }, 2, "iscsid", "though there are sessions"},
-		"open-iscsi is old":              {func(f *Facts) { f.ISCSID.Version = "2.0-873" }, 1, "iscsid", "instant failover is off because open-iscsi 2.0-873"},
-		"open-iscsi is unknown":          {func(f *Facts) { f.ISCSID.Version = "" }, 0, "iscsid", "instant failover is off because iscsid does not say"},
-		"no failover is wanted":          {func(f *Facts) { f.FailoverOff, f.ISCSID.Version = true, "" }, 0, "failover", "instantFailover: true"},
-		"multipathd is not installed":    {func(f *Facts) { f.Multipathd = &Multipathd{Missing: true} }, 2, "multipathd", "multipath-tools"},
-		"multipathd does not answer":     {func(f *Facts) { f.Multipathd.Err = multipath.ErrNotRunning }, 2, "multipathd", "systemctl enable --now multipathd"},
-		"no iscsi_tcp":                   {func(f *Facts) { f.Kernel.ISCSITCP = false }, 2, "kernel", "modprobe iscsi_tcp"},
-		"no dm_multipath":                {func(f *Facts) { f.Kernel.Multipath = multipath.ErrNoKernel }, 2, "kernel", "modprobe dm_multipath"},
-		"no configuration":               {func(f *Facts) { f.Configuration = errors.New("interfaces: empty") }, 2, "configuration", "interfaces: empty"},
-		"multipathd is slow":             {func(f *Facts) { f.Unknown = map[string]string{"multipathd": "it took too long"} }, 1, "doctor", "--timeout"},
-		"multipathd may not be asked":    {func(f *Facts) { f.Unknown = map[string]string{"multipathd": "permission denied"} }, 1, "doctor", "Run it as root"},
-		"no link":                        {func(f *Facts) { link(f, false) }, 2, "interface", "LinkDown"},
+		"iscsid is not installed":          {func(f *Facts) { f.ISCSID = &ISCSID{Missing: true} }, 2, "iscsid", "install open-iscsi"},
+		"iscsid does not listen":           {func(f *Facts) { f.ISCSID.Listens = false }, 2, "iscsid", "systemctl enable --now iscsid"},
+		"iscsid ended, its socket stays":   {func(f *Facts) { f.ISCSID.PID = 0 }, 2, "iscsid", "though there are sessions"},
+		"open-iscsi is old":                {func(f *Facts) { f.ISCSID.Version = "2.0-873" }, 1, "iscsid", "instant failover is off because open-iscsi 2.0-873"},
+		"open-iscsi is unknown":            {func(f *Facts) { f.ISCSID.Version = "" }, 0, "iscsid", "instant failover is off because iscsid does not say"},
+		"no failover is wanted":            {func(f *Facts) { f.FailoverOff, f.ISCSID.Version = true, "" }, 0, "failover", "instantFailover: true"},
+		"sessions without a NIC":           {func(f *Facts) { f.Unbound = loose("10.99.0.1:3260") }, 1, "session", "san-a (eth2), san-b (eth3) share the subnet"},
+		"sessions without a NIC elsewhere": {func(f *Facts) { f.Unbound, f.FailoverOff = loose("192.0.2.1:3260"), true }, 0, "failover", ""},
+		"multipathd is not installed":      {func(f *Facts) { f.Multipathd = &Multipathd{Missing: true} }, 2, "multipathd", "multipath-tools"},
+		"multipathd does not answer":       {func(f *Facts) { f.Multipathd.Err = multipath.ErrNotRunning }, 2, "multipathd", "systemctl enable --now multipathd"},
+		"no iscsi_tcp":                     {func(f *Facts) { f.Kernel.ISCSITCP = false }, 2, "kernel", "modprobe iscsi_tcp"},
+		"no dm_multipath":                  {func(f *Facts) { f.Kernel.Multipath = multipath.ErrNoKernel }, 2, "kernel", "modprobe dm_multipath"},
+		"no configuration":                 {func(f *Facts) { f.Configuration = errors.New("interfaces: empty") }, 2, "configuration", "interfaces: empty"},
+		"multipathd is slow":               {func(f *Facts) { f.Unknown = map[string]string{"multipathd": "it took too long"} }, 1, "doctor", "--timeout"},
+		"multipathd may not be asked":      {func(f *Facts) { f.Unknown = map[string]string{"multipathd": "permission denied"} }, 1, "doctor", "Run it as root"},
+		"no link":                          {func(f *Facts) { link(f, false) }, 2, "interface", "LinkDown"},
 		"a NIC that a volume wants": {func(f *Facts) {
 			f.Node.Compliance.Interfaces = binding.Resolution{Problems: []binding.Problem{{Interface: "san-a", Err: binding.ErrMissing}}}
 		}, 2, "interface", "NoNIC"},

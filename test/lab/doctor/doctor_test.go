@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -30,6 +31,7 @@ func TestDoctor(t *testing.T) {
 	s.healthy()
 	s.views(v)
 	s.contained()
+	s.unbound()
 	s.network()
 	s.daemons()
 	v.Down()
@@ -46,11 +48,8 @@ func (s *scene) healthy() {
 	s.T.Helper()
 	r := s.well()
 	s.show(r)
-	bond := slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool {
-		return f.Severity == doctor.Info && strings.Contains(f.Seen, "bond9 is a bond (active-backup, transmit hash layer2) of san2, san3")
-	})
-	if !bond {
-		s.T.Error("the bond is not named for what it is")
+	if f := r.Findings[0]; f.Severity != doctor.Info || !strings.Contains(f.Seen, "bond9 is a bond (active-backup, transmit hash layer2) of san2, san3") {
+		s.T.Errorf("the first finding does not name the bond for what it is: %+v", f)
 	}
 	if text := s.Multipathd("show config"); os.WriteFile(s.Artefacts+"/show-config.txt", []byte(text), 0o600) != nil {
 		s.T.Error("multipathd's configuration is not kept")
@@ -99,6 +98,26 @@ func (s *scene) views(v *labenv.Volume) {
 	if len(volumes) != 1 || volumes[0].State != view.Whole || volumes[0].Working != 4 || volumes[0].SizeBytes != 64<<20 {
 		s.T.Errorf("%+v", volumes)
 	}
+}
+
+// unbound: somebody logs in as is usual, without naming a NIC.
+func (s *scene) unbound() {
+	s.T.Helper()
+	ours, portal := labenv.Sessions()[0], s.Net.Portals[0]+":3260"
+	initiator, err := os.ReadFile(fmt.Sprintf("/sys/class/iscsi_session/session%d/initiatorname", ours.ID))
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	node := []string{"iscsiadm", "-m", "node", "-T", ours.Target, "-p", portal, "-I", "loose"}
+	s.Run("iscsiadm", "-m", "iface", "-I", "loose", "-o", "new")
+	s.Run("iscsiadm", "-m", "iface", "-I", "loose", "-o", "update", "-n", "iface.initiatorname", "-v", strings.TrimSpace(string(initiator)))
+	s.Run(append(node, "-o", "new")...)
+	s.Run(append(node, "-o", "update", "-n", "node.session.scan", "-v", "manual")...)
+	s.Run(append(node, "--login")...)
+	s.wantFirst(1, "session", "san-a (san0), san-b (san1), bond (bond9) share the subnet", "to "+portal+" goes out from 10.99.0.1", "iface.net_ifacename")
+	s.Run(append(node, "--logout")...)
+	s.Run(append(node, "-o", "delete")...)
+	s.Run("iscsiadm", "-m", "iface", "-I", "loose", "-o", "delete")
 }
 
 // network: a cut cable, the reverse path filter, a portal that is gone, packets that are too large for the way.
