@@ -19,6 +19,7 @@ type doctorFlags struct {
 	viewFlags
 
 	portals []string
+	node    string
 	host    hostexec.Options
 }
 
@@ -34,6 +35,7 @@ func newDoctorCommand() *cobra.Command {
 	}
 	flags.add(cmd, "table, json or yaml", 30*time.Second)
 	cmd.Flags().StringSliceVar(&flags.portals, "portal", nil, "address[:port] of a portal to try besides those of volumes and configuration")
+	cmd.Flags().StringVar(&flags.node, "node-name", os.Getenv("NODE_NAME"), "this node's name in the cluster; the default is $NODE_NAME")
 	cmd.Flags().BoolVar(&flags.host.HostMountNamespace, "host-mounts", inContainer(),
 		"in a container with hostPID: use the programs and /etc of the host; the default is found out")
 	return cmd
@@ -52,10 +54,12 @@ func runDoctor(cmd *cobra.Command, flags doctorFlags) error {
 	defer cancel()
 	node, configErr := newNodeSource(flags.config)
 	node.Portals = append(node.Portals, portals...)
-	cfg, err := driver.LoadNodeConfig(flags.config)
 	source := doctor.Source{
 		Source: node, Host: hostexec.New(flags.host), Multipathd: multipath.NewClient(), Configuration: configErr,
-		FailoverOff: err == nil && !cfg.InstantFailover, // else configErr says it
+	}
+	if cfg, err := driver.LoadNodeConfig(flags.config); err == nil { // else configErr says it
+		source.FailoverOff = !cfg.InstantFailover
+		source.Namesakes = namesakes(cfg, flags)
 	}
 	report := doctor.Judge(source.Gather(ctx))
 	if format == view.Table {

@@ -45,3 +45,25 @@ func guardName(
 	options.Unique = guard.Check
 	return []func(context.Context) error{guard.Run}, nil
 }
+
+// namesakes finds the nodes with the initiator name of this one; nil where there can be none, and where the API server cannot be asked.
+func namesakes(cfg driver.NodeConfig, flags doctorFlags) func(context.Context) ([]string, error) {
+	if cfg.InitiatorName == driver.InitiatorAuto || flags.node == "" {
+		return nil
+	}
+	client, err := kube.InCluster()
+	if err != nil {
+		return nil
+	}
+	return func(ctx context.Context) ([]string, error) {
+		name, err := initiatorName(cfg.InitiatorName, flags.node, hostexec.New(flags.host))
+		if err != nil {
+			return nil, err
+		}
+		names, err := nodeid.Others(ctx, client, driver.Name, name, flags.node)
+		if kube.Barred(err) {
+			return nil, nil
+		}
+		return names, err
+	}
+}

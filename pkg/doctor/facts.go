@@ -22,6 +22,8 @@ type Facts struct {
 	Multipath   *MultipathConf
 	// Unbound are sessions of others that are bound to no NIC.
 	Unbound []Unbound
+	// Namesakes are other nodes with this one's initiator name.
+	Namesakes []string
 	// Managed are the maps that multipathd manages, by its WWID.
 	Managed map[string]bool
 	Probes  []Probe

@@ -47,6 +47,8 @@ type Source struct {
 	Configuration error
 	// FailoverOff says that it turns instant failover off.
 	FailoverOff bool
+	// Namesakes finds other nodes with this one's initiator name; nil where none can be, or nobody knows.
+	Namesakes func(ctx context.Context) ([]string, error)
 }
 
 // part finds something out, and gives what puts it into the facts.
@@ -73,6 +75,12 @@ func (o Source) Gather(ctx context.Context) Facts {
 		{confCheck, o.multipathConf},
 		{"multipathd's maps", o.managed},
 		{"sessions of others", o.unbound},
+	}
+	if o.Namesakes != nil {
+		parts = append(parts, part{"other nodes' initiator names", func(ctx context.Context) (func(*Facts), error) {
+			names, err := o.Namesakes(ctx)
+			return func(f *Facts) { f.Namesakes = names }, err
+		}})
 	}
 	if f.Node != nil {
 		node := *f.Node

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/portbind/portbind/pkg/hostexec"
 )
@@ -14,7 +15,7 @@ import (
 func Judge(f Facts) Report {
 	var all []Finding
 	for _, check := range []func(Facts) []Finding{
-		checkUnknown, checkConfiguration, checkKernel, checkISCSID, checkFailover, checkMultipathd, checkMultipathConf,
+		checkUnknown, checkConfiguration, checkNamesakes, checkKernel, checkISCSID, checkFailover, checkMultipathd, checkMultipathConf,
 		checkReach, checkInterfaces, checkUnbound, checkPortals, checkLogins, checkSessions, checkVolumes,
 	} {
 		all = append(all, check(f)...)
@@ -46,6 +47,19 @@ func checkConfiguration(f Facts) []Finding {
 	}
 	return []Finding{{
 		Severity: Error, Check: "configuration", Seen: "the interfaces are not known: " + f.Configuration.Error(), Fix: fix,
+	}}
+}
+
+// checkNamesakes comes before what follows from it: sessions that end each other, a plugin that is not registered.
+func checkNamesakes(f Facts) []Finding {
+	if len(f.Namesakes) == 0 {
+		return nil
+	}
+	return []Finding{{
+		Severity: Error, Check: "initiator", Seen: "node " + strings.Join(f.Namesakes, ", ") + " has the same initiator name: the target cannot " +
+			"tell them apart, each can write to the other's volumes, and ends the other's sessions",
+		Fix: "Give each node its own name, in /etc/iscsi/initiatorname.iscsi (iscsi-iname makes one), and restart iscsid there; " +
+			"or set initiatorName to auto while no volume is attached",
 	}}
 }
 

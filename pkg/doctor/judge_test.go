@@ -111,6 +111,7 @@ func TestFirstFinding(t *testing.T) {
 		"no failover is wanted":            {func(f *Facts) { f.FailoverOff, f.ISCSID.Version = true, "" }, 0, "failover", "instantFailover: true"},
 		"sessions without a NIC":           {func(f *Facts) { f.Unbound = loose("10.99.0.1:3260") }, 1, "session", "san-a (eth2), san-b (eth3) share the subnet"},
 		"sessions without a NIC elsewhere": {func(f *Facts) { f.Unbound, f.FailoverOff = loose("192.0.2.1:3260"), true }, 0, "failover", ""},
+		"another node of that name":        {func(f *Facts) { f.Namesakes, f.ISCSID = []string{"node2"}, &ISCSID{Missing: true} }, 2, "initiator", "node node2 has the same"},
 		"multipathd is not installed":      {func(f *Facts) { f.Multipathd = &Multipathd{Missing: true} }, 2, "multipathd", "multipath-tools"},
 		"multipathd does not answer":       {func(f *Facts) { f.Multipathd.Err = multipath.ErrNotRunning }, 2, "multipathd", "systemctl enable --now multipathd"},
 		"no iscsi_tcp":                     {func(f *Facts) { f.Kernel.ISCSITCP = false }, 2, "kernel", "modprobe iscsi_tcp"},

@@ -103,7 +103,7 @@ func (g *Guard) Run(ctx context.Context) error {
 }
 
 func (g *Guard) look(ctx context.Context) error {
-	others, err := g.others(ctx)
+	others, err := Others(ctx, g.Cluster, g.Driver, g.Initiator, g.Node)
 	if err != nil {
 		if g.Barred(err) {
 			g.bar(ctx, err)
@@ -123,17 +123,17 @@ func (g *Guard) look(ctx context.Context) error {
 	return nil
 }
 
-// others are the nodes that have the name as well and are still there: a CSINode object may outlive its node for a while.
-func (g *Guard) others(ctx context.Context) (names []string, err error) {
-	all, err := g.Cluster.Announcers(ctx, g.Driver, g.Initiator)
+// Others are the nodes that have an id as well as this one and are still there: a CSINode object may outlive its node for a while.
+func Others(ctx context.Context, c Cluster, driver, id, node string) (names []string, err error) {
+	all, err := c.Announcers(ctx, driver, id)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range all {
-		if name == g.Node {
+		if name == node {
 			continue
 		}
-		exists, err := g.Cluster.Exists(ctx, name)
+		exists, err := c.Exists(ctx, name)
 		if err != nil {
 			return nil, err
 		}
