@@ -2,9 +2,7 @@ package attach
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portbind/portbind/pkg/multipath"
+	"github.com/portbind/portbind/pkg/multipath/mpdtest"
 	"github.com/portbind/portbind/pkg/sysfs"
 )
 
@@ -53,46 +52,19 @@ type fakeMultipathd struct {
 	dir      string
 }
 
-func (f *fakeMultipathd) answer(command string) string {
+func (f *fakeMultipathd) answer(command string) *string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	text := "fail\n"
 	switch {
 	case command == "show daemon":
-		return "pid 1 idle\n"
-	case command == "reconfigure" && f.refuse:
-		return "fail\n"
-	case command == "reconfigure":
+		text = "pid 1 idle\n"
+	case command == "reconfigure" && !f.refuse:
 		f.read++
 		f.whileAny, _ = filepath.Glob(filepath.Join(f.dir, "*"))
-		return "ok\n"
+		text = "ok\n"
 	}
-	return "fail\n"
-}
-
-func (f *fakeMultipathd) serve(t *testing.T) *multipath.Client {
-	t.Helper()
-	addr := filepath.Join(t.TempDir(), "socket")
-	l, err := net.Listen("unix", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			buf := make([]byte, 4096)
-			if n, err := conn.Read(buf); err == nil && n > 9 {
-				text := f.answer(string(buf[8 : n-1]))
-				msg := binary.NativeEndian.AppendUint64(nil, uint64(len(text)+1))
-				_, _ = conn.Write(append(append(msg, text...), 0))
-			}
-			_ = conn.Close()
-		}
-	}()
-	return multipath.NewClientAt(addr)
+	return &text
 }
 
 // ruler is an Attacher with a fake multipathd, and a node without sessions.
@@ -105,7 +77,7 @@ func ruler(t *testing.T) (*Attacher, *fakeMultipathd) {
 	f := &fakeMultipathd{dir: filepath.Join(t.TempDir(), "conf.d")}
 	return &Attacher{
 		cfg: Config{Files: func(fn func() error) error { return fn() }, Policy: multipath.DefaultPolicy()},
-		sys: sysfs.FS(sys), mpd: f.serve(t), rules: multipath.RuleFiles{ConfigFile: filepath.Join(f.dir, "portbind.conf")},
+		sys: sysfs.FS(sys), mpd: multipath.NewClientAt(mpdtest.Serve(t, f.answer)), rules: multipath.RuleFiles{ConfigFile: filepath.Join(f.dir, "portbind.conf")},
 	}, f
 }
 

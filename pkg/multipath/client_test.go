@@ -2,49 +2,18 @@ package multipath
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"io"
-	"net"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/portbind/portbind/pkg/multipath/mpdtest"
 )
 
 // serve answers each command with what answer gives; a nil answer keeps the client waiting.
 func serve(t *testing.T, answer func(command string) *string) *Client {
 	t.Helper()
-	addr := filepath.Join(t.TempDir(), "socket")
-	l, err := net.Listen("unix", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go reply(conn, answer)
-		}
-	}()
-	return NewClientAt(addr)
-}
-
-func reply(conn net.Conn, answer func(string) *string) {
-	defer func() { _ = conn.Close() }()
-	command, err := readAnswer(conn)
-	if err != nil {
-		return
-	}
-	text := answer(command)
-	if text == nil {
-		_, _ = io.Copy(io.Discard, conn)
-		return
-	}
-	msg := binary.NativeEndian.AppendUint64(nil, uint64(len(*text)+1))
-	_, _ = conn.Write(append(append(msg, *text...), 0))
+	return NewClientAt(mpdtest.Serve(t, answer))
 }
 
 func TestCommands(t *testing.T) {
