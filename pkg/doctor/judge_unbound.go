@@ -34,7 +34,7 @@ func checkUnbound(f Facts) []Finding {
 	return []Finding{{
 		Severity: Warning, Check: "session", Subject: "unbound", Evidence: evidence,
 		Seen: fmt.Sprintf("sessions of others are bound to no NIC, and %s share the subnet of their portals: the routing table sends all of "+
-			"them through one NIC, and the other carries nothing", strings.Join(sharing, ", ")),
+			"them through one NIC, and the others carry none", strings.Join(sharing, ", ")),
 		Fix: "Log them out and use their LUNs as static volumes, which are bound; or give each an iface record of its own that names " +
 			"its NIC (iface.net_ifacename)",
 	}}

@@ -18,9 +18,10 @@ const (
 	interval = 5 * time.Minute
 	sooner   = 30 * time.Second
 
-	// Duplicate and Unique are the reasons of events.
+	// Duplicate is the reason of an event that tells of another node.
 	Duplicate = "DuplicateInitiator"
-	Unique    = "InitiatorUnique"
+	// Unique is the reason of one that tells that there is none any more.
+	Unique = "InitiatorUnique"
 )
 
 var (
