@@ -4,11 +4,14 @@ package doctor
 
 import "github.com/portbind/portbind/pkg/view"
 
-// What the doctor says, in the words that a cluster's doctor uses too.
+// The doctor speaks in the words that a cluster's doctor uses too.
 type (
+	// Severity says how much a finding matters.
 	Severity = view.Severity
-	Finding  = view.Finding
-	Report   = view.Report
+	// Finding is one thing that was looked at.
+	Finding = view.Finding
+	// Report is all of them, the worst first.
+	Report = view.Report
 )
 
 // The severities. Info is worth knowing and nothing to mend.
