@@ -43,7 +43,7 @@ func (f FS) DiskStat(name string) (DiskStat, error) {
 
 // milliseconds of a counter; more than 292 years are that.
 func milliseconds(n uint64) time.Duration {
-	return time.Duration(min(n, math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond //nolint:gosec // it is bounded
+	return time.Duration(min(n, math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond
 }
 
 // numbers are the first ones of a line.
