@@ -19,8 +19,6 @@ type Login struct {
 	Interface, NIC, Target string
 	// Asked is the portal that is asked for it, Portal the one to which that redirects, or the same.
 	Asked, Portal netip.AddrPort
-	// Tag is the portal group of Portal, Group that of the session that is to come back; -1 where it is not known, or there is none.
-	Tag, Group int
 	// Err is why it fails there.
 	Err error
 }
@@ -34,14 +32,11 @@ func loginsOf(s nodeview.Snapshot) (there, missing []Login, asking []iscsi.Askin
 		for _, p := range pairsOf(one, nil) {
 			l := Login{
 				Interface: p.Interface.Name, NIC: p.Interface.NIC, Target: r.Attachment.Target,
-				Asked: p.Portal, Portal: p.Portal, Tag: -1, Group: -1,
+				Asked: p.Portal, Portal: p.Portal,
 			}
 			at := slices.IndexFunc(s.Sessions, func(x sysfs.Session) bool {
 				return x.Iface == iscsi.IfaceName(l.Interface) && x.Target == l.Target && x.Persistent == l.Asked
 			})
-			if at >= 0 {
-				l.Group = s.Sessions[at].TPGT
-			}
 			switch {
 			case slices.ContainsFunc(append(there, missing...), l.same):
 			case at < 0 || !s.Sessions[at].LoggedIn():
@@ -50,7 +45,7 @@ func loginsOf(s nodeview.Snapshot) (there, missing []Login, asking []iscsi.Askin
 					NIC: l.NIC, Portal: l.Asked, Initiator: r.Attachment.Initiator, Target: l.Target,
 				})
 			case s.Sessions[at].Portal != l.Asked:
-				l.Portal, l.Tag = s.Sessions[at].Portal, l.Group
+				l.Portal = s.Sessions[at].Portal
 				there = append(there, l)
 			}
 		}
@@ -70,8 +65,8 @@ func findLogins(ctx context.Context, s nodeview.Snapshot) []Login {
 		group.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, connectTime)
 			defer cancel()
-			l, err := iscsi.FindLanding(ctx, asking[i])
-			missing[i].Portal, missing[i].Tag, missing[i].Err = l.Portal, l.Tag, err
+			to, err := iscsi.FindLanding(ctx, asking[i])
+			missing[i].Portal, missing[i].Err = to, err
 		})
 	}
 	group.Wait()
@@ -104,11 +99,6 @@ func checkLogin(l Login) Finding {
 		finding.Seen = seen + ", where they fail; open-iscsi follows a redirect through the NIC that the session is bound to, and no other"
 		finding.Fix = fmt.Sprintf("Let the array redirect to a portal that %s reaches, or give it a way there: ip route add %s dev %s [via ...]",
 			l.NIC, l.Portal.Addr(), l.NIC)
-	case l.Group >= 0 && l.Tag >= 0 && l.Group != l.Tag:
-		finding.Severity = Error
-		finding.Seen = fmt.Sprintf("%s, of portal group %d; the session is of group %d, and open-iscsi does not take it to another one",
-			seen, l.Tag, l.Group)
-		finding.Fix = "Let the array redirect within one portal group, or give the volume the portals of both: each is a path of its own"
 	default:
 		finding.Seen = seen
 	}

@@ -19,17 +19,17 @@ var elsewhere = netip.MustParseAddrPort("10.99.7.1:3260")
 func TestLoginsOf(t *testing.T) {
 	s := *well().Node
 	s.Records[0].Attachment.Initiator = "iqn.2026-11.io.example:node"
-	s.Sessions[0].Portal, s.Sessions[0].TPGT = elsewhere, 3
-	s.Sessions[1].State, s.Sessions[1].TPGT = sysfs.SessionFailed, 4
+	s.Sessions[0].Portal = elsewhere
+	s.Sessions[1].State = sysfs.SessionFailed
 	s.Sessions = s.Sessions[:3]
-	login := func(iface, nic string, asked, portal netip.AddrPort, tag, group int) Login {
-		return Login{Interface: iface, NIC: nic, Target: iqn, Asked: asked, Portal: portal, Tag: tag, Group: group}
+	login := func(iface, nic string, asked, portal netip.AddrPort) Login {
+		return Login{Interface: iface, NIC: nic, Target: iqn, Asked: asked, Portal: portal}
 	}
 	there, missing, asking := loginsOf(s)
-	if diff := cmp.Diff([]Login{login("san-a", "eth2", portal1, elsewhere, 3, 3)}, there, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+	if diff := cmp.Diff([]Login{login("san-a", "eth2", portal1, elsewhere)}, there, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Error(diff)
 	}
-	want := []Login{login("san-a", "eth2", portal2, portal2, -1, 4), login("san-b", "eth3", portal2, portal2, -1, -1)}
+	want := []Login{login("san-a", "eth2", portal2, portal2), login("san-b", "eth3", portal2, portal2)}
 	if diff := cmp.Diff(want, missing, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Error(diff)
 	}
@@ -39,7 +39,7 @@ func TestLoginsOf(t *testing.T) {
 }
 
 func TestCheckLogins(t *testing.T) {
-	base := Login{Interface: "san-a", NIC: "eth2", Target: iqn, Asked: portal1, Portal: elsewhere, Tag: 1, Group: 1}
+	base := Login{Interface: "san-a", NIC: "eth2", Target: iqn, Asked: portal1, Portal: elsewhere}
 	for _, c := range []struct {
 		name     string
 		change   func(*Login)
@@ -49,9 +49,6 @@ func TestCheckLogins(t *testing.T) {
 		{"followed", func(*Login) {}, OK, []string{portal1.String() + " through san-a (eth2)", "to " + elsewhere.String()}},
 		{"no way", func(l *Login) { l.Err = iscsi.ErrUnreachable }, Error, []string{"no other", "ip route add 10.99.7.1 dev eth2"}},
 		{"to a name", func(l *Login) { l.Portal, l.Err = l.Asked, errors.New("not an IP address") }, Error, []string{"leads nowhere", "not an IP"}},
-		{"another group", func(l *Login) { l.Tag = 2 }, Error, []string{"of portal group 2", "is of group 1"}},
-		{"a first login", func(l *Login) { l.Tag, l.Group = 2, -1 }, OK, nil},
-		{"a group that is not known", func(l *Login) { l.Tag = -1 }, OK, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := base

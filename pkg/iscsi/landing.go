@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"github.com/portbind/portbind/pkg/iscsi/iscsiname"
@@ -17,36 +16,21 @@ const (
 	maxHops = 4
 )
 
-// Landing is where a login ends.
-type Landing struct {
-	// Portal is the one asked, or the last to which a redirect led.
-	Portal netip.AddrPort
-	// Tag is the number of its portal group; -1 when it does not say.
-	Tag int
-}
-
-// FindLanding asks for a login as AskLogin does and follows redirects, from the same NIC, as iscsid does. The error says why
-// the login would end at the Landing's portal: what AskLogin returns, or ErrRefused for a redirect that leads nowhere.
-func FindLanding(ctx context.Context, ask Asking) (Landing, error) {
+// FindLanding asks for a login as AskLogin does and follows redirects, from the same NIC, as iscsid does. It gives the portal at
+// which the login would end, and why it would: what AskLogin returns, or ErrRefused for a redirect that leads nowhere.
+func FindLanding(ctx context.Context, ask Asking) (netip.AddrPort, error) {
 	for range maxHops {
 		r, err := askPortal(ctx, ask)
-		here := Landing{Portal: ask.Portal, Tag: r.tag()}
 		if err != nil || r.class != statusRedirect {
-			return here, err
+			return ask.Portal, err
 		}
-		if ask.Portal, err = r.target(); err != nil {
-			return here, fmt.Errorf("%w: redirected by %s: %w", ErrRefused, here.Portal, err)
+		to, err := r.target()
+		if err != nil {
+			return ask.Portal, fmt.Errorf("%w: redirected by %s: %w", ErrRefused, ask.Portal, err)
 		}
+		ask.Portal = to
 	}
-	return Landing{Portal: ask.Portal, Tag: unknownTag}, fmt.Errorf("%w: redirected more than %d times", ErrRefused, maxHops)
-}
-
-func (r reply) tag() int {
-	tag, err := strconv.Atoi(r.keys["TargetPortalGroupTag"])
-	if err != nil || tag < 0 || tag > maxTag {
-		return unknownTag
-	}
-	return tag
+	return ask.Portal, fmt.Errorf("%w: redirected more than %d times", ErrRefused, maxHops)
 }
 
 // target reads where a redirect leads: address[:port][,tag] (RFC 7143, section 13.8). iscsid would look up a name, too.

@@ -52,16 +52,16 @@ func TestFindLanding(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		ask  netip.AddrPort
-		want Landing
+		want netip.AddrPort
 		err  error
 	}{
-		{"at once", home, Landing{home, 7}, nil},
-		{"redirected", direct, Landing{home, 7}, nil},
-		{"redirected twice", moved(direct.String()), Landing{home, 7}, nil},
-		{"redirected to one that declines", moved(shut.String()), Landing{shut, -1}, ErrDenied},
-		{"redirected to one that is not there", dead, Landing{netip.MustParseAddrPort("127.0.0.1:9"), -1}, ErrUnreachable},
-		{"redirected to a name", nowhere, Landing{nowhere, -1}, ErrRefused},
-		{"redirected in a circle", circle, Landing{circle, -1}, ErrRefused},
+		{"at once", home, home, nil},
+		{"redirected", direct, home, nil},
+		{"redirected twice", moved(direct.String()), home, nil},
+		{"redirected to one that declines", moved(shut.String()), shut, ErrDenied},
+		{"redirected to one that is not there", dead, netip.MustParseAddrPort("127.0.0.1:9"), ErrUnreachable},
+		{"redirected to a name", nowhere, nowhere, ErrRefused},
+		{"redirected in a circle", circle, circle, ErrRefused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -71,7 +71,7 @@ func TestFindLanding(t *testing.T) {
 				t.Skip("no permission to bind to a device: ", err)
 			}
 			if got != c.want || !errors.Is(err, c.err) {
-				t.Errorf("%+v, %v; want %+v, %v", got, err, c.want, c.err)
+				t.Errorf("%v, %v; want %v, %v", got, err, c.want, c.err)
 			}
 		})
 	}
