@@ -164,3 +164,32 @@ func files(s *labenv.Stack) []string {
 	s.T.Helper()
 	return slices.Collect(strings.Lines(s.Run("sh", "-c", "ls /etc/multipath/conf.d")))
 }
+
+// slowly has two volumes written to at a low rate, and what was written read back. The end says by how much the longest write or read
+// of the first took longer than the second's; nothing may have failed.
+func slowly(s *labenv.Stack, first, second *volume) (stop func() time.Duration) {
+	s.T.Helper()
+	var loads []*labenv.Fio
+	for _, v := range []*volume{first, second} {
+		loads = append(loads, s.Fio(v.TargetPath, labenv.FioOptions{Size: "8M", Rate: "1m"}))
+	}
+	for _, fio := range loads {
+		s.Eventually(2*time.Minute, "what was written to be read back", func() bool { _, verified := fio.IO(); return verified > 0 })
+	}
+	return func() time.Duration {
+		s.T.Helper()
+		first, second := end(s.T, loads[0]), end(s.T, loads[1])
+		return max(first.Stall, first.ReadStall) - max(second.Stall, second.ReadStall)
+	}
+}
+
+// end stops a load; it must have gone well.
+func end(t *testing.T, fio *labenv.Fio) labenv.FioResult {
+	t.Helper()
+	r := fio.Stop()
+	t.Logf("fio: %d KiB written, %d KiB verified, longest write %v, read %v", r.WrittenBytes>>10, r.ReadBytes>>10, r.Stall, r.ReadStall)
+	if r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
+		t.Errorf("fio: %+v", r)
+	}
+	return r
+}
