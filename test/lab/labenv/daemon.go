@@ -37,7 +37,7 @@ func (e *Env) Daemon(name string, ready func() bool, argv ...string) *Daemon {
 func (d *Daemon) Start() {
 	d.e.T.Helper()
 	d.StartNoWait()
-	took, ok := within(30*time.Second, func() bool { return !d.Running() || d.ready() })
+	took, ok := within(2*time.Minute, func() bool { return !d.Running() || d.ready() })
 	if !ok || !d.Running() {
 		d.e.T.Fatalf("%s does not start (running: %v, after %v):\n%s", d.Name, d.Running(), took, d.Tail(30))
 	}
