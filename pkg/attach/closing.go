@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/iscsi"
 	"github.com/portbind/portbind/pkg/sysfs"
 )
@@ -73,41 +74,62 @@ func (a *Attacher) retire(ctx context.Context, s sysfs.Session) {
 		return
 	}
 	klog.FromContext(ctx).Info("A session was closed, since its interface is to carry no I/O", "session", s.ID, "interface", name)
-	if err := errors.Join(a.forgetRecords(ctx, id), a.forgetInterface(ctx, id)); err != nil {
+	if err := a.forgetRecords(ctx, id); err != nil {
 		klog.FromContext(ctx).Error(err, "Records of a closed session are left", "session", s.ID, "target", s.Target)
 	}
 }
 
-// forgetInterface removes what records of an interface there are for portals of the target that never answered, with its last
-// session to that target.
-func (a *Attacher) forgetInterface(ctx context.Context, closed iscsi.NodeID) error {
-	all, err := a.sys.Sessions()
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(all, func(s sysfs.Session) bool {
-		return s.Target == closed.Target && s.Iface == iscsi.IfaceName(closed.Interface)
-	}) {
-		return nil
-	}
-	a.recording.Lock()
-	defer a.recording.Unlock()
+// forgetRetired removes the records of interfaces that are to carry nothing any more, where no session needs them: of portals that
+// never answered, and of sessions that were closed by one of us that did not live to do it.
+func (a *Attacher) forgetRetired(ctx context.Context, res binding.Resolution) error {
 	nodes, err := a.cfg.ISCSI.Nodes(ctx)
 	if err != nil {
 		return err
 	}
-	needed := false
+	targets := map[string]bool{}
 	for _, n := range nodes {
-		switch {
-		case n.Interface != closed.Interface:
-		case n.Target != closed.Target:
-			needed = true
-		default:
-			err = errors.Join(err, a.cfg.ISCSI.RemoveNode(ctx, n))
+		if notUsed(n.Interface, res) {
+			targets[n.Target] = true
 		}
 	}
-	if err != nil || needed {
+	for target := range targets {
+		err = errors.Join(err, a.forgetRetiredOf(ctx, target))
+	}
+	return err
+}
+
+// forgetRetiredOf does so for one target, unless an attach to it is in flight: the interface may be used again.
+func (a *Attacher) forgetRetiredOf(ctx context.Context, target string) error {
+	release, ok := a.targets.alone(target)
+	if !ok {
+		return nil
+	}
+	defer release()
+	res, err := a.cfg.Interfaces()
+	if err != nil {
 		return err
 	}
-	return a.cfg.ISCSI.RemoveIface(ctx, closed.Interface)
+	sessions, err := a.sys.Sessions()
+	if err != nil {
+		return err
+	}
+	a.recording.Lock()
+	defer a.recording.Unlock()
+	nodes, err := a.cfg.ISCSI.Nodes(ctx)
+	needed, unneeded := map[string]bool{}, map[string]bool{}
+	for _, n := range nodes {
+		_, there := findSession(sessions, n)
+		if n.Target != target || there || !notUsed(n.Interface, res) {
+			needed[n.Interface] = true
+			continue
+		}
+		unneeded[n.Interface] = true
+		err = errors.Join(err, a.cfg.ISCSI.RemoveNode(ctx, n))
+	}
+	for name := range unneeded {
+		if !needed[name] && err == nil {
+			err = a.cfg.ISCSI.RemoveIface(ctx, name)
+		}
+	}
+	return err
 }

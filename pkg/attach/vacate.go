@@ -51,6 +51,11 @@ func misplaced(s sysfs.Session, res binding.Resolution) bool {
 // may come back.
 func retired(s sysfs.Session, res binding.Resolution) bool {
 	name, _ := iscsi.InterfaceOf(s.Iface)
+	return notUsed(name, res)
+}
+
+// notUsed says that an interface is to carry nothing.
+func notUsed(name string, res binding.Resolution) bool {
 	return res.IsDrained(name) || !res.Names(name)
 }
 
@@ -81,10 +86,13 @@ func (a *Attacher) Vacate(ctx context.Context, specs []Spec) error {
 		x.specs[s.WWID] = s
 	}
 	var err error
-	if x.hosts, err = a.ourHosts(); err != nil || len(x.hosts) == 0 {
+	if x.res, err = a.cfg.Interfaces(); err != nil {
 		return err
 	}
-	if x.res, err = a.cfg.Interfaces(); err != nil {
+	if err := a.forgetRetired(ctx, x.res); err != nil {
+		klog.FromContext(ctx).Error(err, "Records of interfaces that are to carry no I/O are left")
+	}
+	if x.hosts, err = a.ourHosts(); err != nil || len(x.hosts) == 0 {
 		return err
 	}
 	disks, err := a.sys.Disks()
