@@ -47,3 +47,18 @@ func TestDrained(t *testing.T) {
 		t.Errorf("a link that is lost afterwards: %+v", n)
 	}
 }
+
+// TestUndrained: paths that are on their way back are not lost, those that do not come are.
+func TestUndrained(t *testing.T) {
+	half := Volume{ID: "v", Portals: []netip.AddrPort{p1}, Pairing: binding.PairingAuto, Paths: []attach.Path{path("san-b", p1)}}
+	tracker, now := newTracker("node n"), time.Now()
+	tracker.update(View{Interfaces: drainedNode(node(sanA, sanB), "san-a"), Volumes: []Volume{half}}, now)
+	used := View{Interfaces: node(sanA, sanB), Volumes: []Volume{half}}
+	now = now.Add(time.Minute)
+	if n := tracker.update(used, now); len(n.events) > 0 || n.again != settleTime {
+		t.Errorf("at once: %+v", n)
+	}
+	if n := tracker.update(used, now.Add(settleTime)); len(n.events) != 1 || n.events[0].Reason != RedundancyLost {
+		t.Errorf("later: %+v", n)
+	}
+}

@@ -25,6 +25,8 @@ type tracker struct {
 	began      bool
 	volumes    map[string]*track
 	interfaces map[string]cause
+	// drained are the interfaces that were out of use at the last look.
+	drained []string
 }
 
 // track is what is known of one volume.
@@ -68,6 +70,7 @@ func newTracker(where string) *tracker {
 // update takes a view in and gives what has changed since the one before. After the first one that is what is not whole.
 func (t *tracker) update(v View, now time.Time) news {
 	var n news
+	t.updateDrained(v.Interfaces, now)
 	n.events = t.updateInterfaces(v.Interfaces)
 	for _, vol := range v.Volumes {
 		if !vol.Unknown {
@@ -79,6 +82,16 @@ func (t *tracker) update(v View, now time.Time) news {
 	})
 	t.began = true
 	return n
+}
+
+// updateDrained gives the volumes time to gather their paths again, when an interface is to be used again.
+func (t *tracker) updateDrained(r binding.Resolution, now time.Time) {
+	if slices.ContainsFunc(t.drained, func(name string) bool { return !r.IsDrained(name) }) {
+		for _, k := range t.volumes {
+			k.since, k.settled = now, false
+		}
+	}
+	t.drained = r.Drained
 }
 
 func (t *tracker) updateVolume(v Volume, r binding.Resolution, now time.Time, n *news) {
