@@ -83,6 +83,9 @@ func (a *Attacher) retire(ctx context.Context, s sysfs.Session) {
 // never answered, and of sessions that were closed by one of us that did not live to do it.
 func (a *Attacher) forgetRetired(ctx context.Context, res binding.Resolution) error {
 	nodes, err := a.cfg.ISCSI.Nodes(ctx)
+	if errors.Is(err, iscsi.ErrNotReady) {
+		return nil // without open-iscsi there are none
+	}
 	if err != nil {
 		return err
 	}
