@@ -80,7 +80,7 @@ func (s *scene) nicOf(devno string) string {
 	if err != nil {
 		return err.Error()
 	}
-	for _, part := range strings.Split(path, "/") {
+	for part := range strings.SplitSeq(path, "/") {
 		if strings.HasPrefix(part, "host") {
 			nic, _ := os.ReadFile("/sys/class/iscsi_host/" + part + "/netdev")
 			return strings.TrimSpace(string(nic))
