@@ -121,7 +121,7 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 	watcher, watching := newWatcher(flags, node.Node, node.events)
 	judge := newJudge(node.Node, node.keeper, node.events)
 	work = append(append(work, watching...), background(judge.Run))
-	work = append(work, policyWork(ctx, flags, node.Node)...)
+	work = append(work, policyWork(ctx, flags, node.Node, node.events)...)
 	for _, c := range append(node.metrics, driver.NewNodeCollector(ctx, node.Node), watcher, judge) {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register node metrics: %w", err)

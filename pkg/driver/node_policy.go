@@ -29,6 +29,8 @@ type Classes interface {
 	Follow(ctx context.Context, pv string, told func(driver, volumeID, class string) error)
 	// Parameters gives the CSI driver and the parameters of a class.
 	Parameters(ctx context.Context, class string) (driver string, parameters map[string]string, err error)
+	// Changed is told when the policy of a volume in use is another one now, because of its class.
+	Changed(volumeID string, claim volume.Claim, class string)
 }
 
 // follower follows the class of one volume.
@@ -122,6 +124,7 @@ func (n *Node) adoptClass(ctx context.Context, classes Classes, volumeID, class 
 		return fmt.Errorf("the volume's paths are not as VolumeAttributesClass %s says: %w", class, err)
 	}
 	klog.FromContext(ctx).Info("The path policy follows the volume's class", "class", class)
+	classes.Changed(volumeID, volume.Claim(r.Claim), class)
 	return nil
 }
 

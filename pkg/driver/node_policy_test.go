@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/staging"
+	"github.com/portbind/portbind/pkg/volume"
 )
 
 // cluster plays the API server: the classes that it has, and who follows which PersistentVolume.
@@ -21,6 +23,7 @@ type cluster struct {
 	mu        sync.Mutex
 	classes   map[string]map[string]string
 	asked     int
+	told      []string
 	followers map[string]func(driver, volumeID, class string) error
 	ended     map[string]int
 	changed   chan struct{}
@@ -29,11 +32,12 @@ type cluster struct {
 func newCluster() *cluster {
 	return &cluster{
 		classes: map[string]map[string]string{
-			"a":     {"preferredInterface": "san-a"},
-			"slow":  {"noPathRetry": "5m", "pathSelector": "round-robin"},
-			"plain": {"preferredInterface": "", "pathSelector": "", "noPathRetry": ""},
-			"wrong": {"pathSelector": "fastest"},
-			"multi": {"pathGroupingPolicy": "multibus"},
+			"a":           {"preferredInterface": "san-a"},
+			"slow":        {"noPathRetry": "5m", "pathSelector": "round-robin"},
+			"plain":       {"preferredInterface": "", "pathSelector": "", "noPathRetry": ""},
+			"again plain": {"noPathRetry": ""},
+			"wrong":       {"pathSelector": "fastest"},
+			"multi":       {"pathGroupingPolicy": "multibus"},
 		},
 		followers: map[string]func(driver, volumeID, class string) error{}, ended: map[string]int{}, changed: make(chan struct{}, 100),
 	}
@@ -63,6 +67,10 @@ func (c *cluster) Parameters(_ context.Context, class string) (string, map[strin
 		return "", nil, errors.New("not found")
 	}
 	return Name, p, nil
+}
+
+func (c *cluster) Changed(volumeID string, claim volume.Claim, class string) {
+	c.told = append(c.told, fmt.Sprintf("%s of %s/%s is %s", volumeID, claim.Namespace, claim.Name, class))
 }
 
 // of is a claim's volume.
@@ -118,6 +126,12 @@ func TestAdoptClass(t *testing.T) {
 	r.wantPolicy(t, sum, "slow")
 	r.adopt(t, c, "plain")
 	r.wantPolicy(t, staging.Policy{}, "plain")
+	r.adopt(t, c, "again plain")
+	r.wantPolicy(t, staging.Policy{}, "again plain")
+	told := []string{testID + " of shop/data is a", testID + " of shop/data is slow", testID + " of shop/data is plain"}
+	if diff := cmp.Diff(told, c.told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
 	if err := r.adoptClass(t.Context(), c, "stor1/fast/other", "a"); err != nil {
 		t.Errorf("a volume that is not here: %v", err)
 	}

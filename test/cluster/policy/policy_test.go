@@ -32,6 +32,7 @@ func TestAttributesClass(t *testing.T) {
 	current(e, second)
 	wantTable(e, "node1", "queue-length", clusterenv.Limit)
 	wantGroups(e, "node1", 2)
+	e.Told("persistentvolumeclaim/data", "PathPolicyChanged", "node1", second)
 	before := len(e.Beats("one"))
 	e.Eventually(clusterenv.Limit, "the pod writes on", func() bool { return len(e.Beats("one")) > before+10 })
 	stall := clusterenv.LongestStall(e.Beats("one"))
