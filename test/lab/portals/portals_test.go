@@ -5,6 +5,7 @@ package portals
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,8 +30,9 @@ func TestReplaced(t *testing.T) {
 	v.Up()
 	want(s, v, kept, lost)
 	before := ids(kept)
-	fio := s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
-	s.Eventually(time.Minute, "writes to be verified", func() bool { _, verified := fio.IO(); return verified > mib })
+	file := filepath.Join(v.TargetPath, "journal")
+	journal := s.Writer(file)
+	s.Eventually(time.Minute, "writes to begin", func() bool { return journal.Result().Acked > 20 })
 
 	text, err := os.ReadFile(s.Target.Config)
 	if err != nil {
@@ -46,10 +48,10 @@ func TestReplaced(t *testing.T) {
 	if after := ids(kept); !slices.Equal(before, after) {
 		t.Errorf("the sessions with %s were %v and are %v", kept, before, after)
 	}
-	r := fio.Stop()
-	t.Logf("fio: %d MiB written, %d MiB verified, longest write %v", r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall)
-	if r.Errors > 0 || r.ReadBytes == 0 {
-		t.Errorf("fio: %+v", r)
+	r := journal.Stop(30 * time.Second)
+	t.Logf("%d writes, the longest took %v", r.Acked, r.Stall.Round(time.Millisecond))
+	if err := journal.Verify(file); err != nil || r.Err != nil {
+		t.Errorf("journal: %v, %v", r.Err, err)
 	}
 	t.Log(s.Run("sh", "-c", "grep -E 'portals of a volume|Paths have left' "+s.Node.Log))
 	v.Down()
