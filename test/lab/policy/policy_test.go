@@ -184,7 +184,7 @@ func TestNoPathRetry(t *testing.T) {
 // stays over a restart of the plugin, which also learns what changed meanwhile, and when the kubelet stages again with what
 // it was told at first. Last comes a control: a map that is held up for a while is seen in the same way.
 func TestLive(t *testing.T) {
-	const most = 2 * time.Second
+	const most = 3 * time.Second
 	api := startAPI(t)
 	s := newStack(t)
 	v := up(s, "busy", labenv.MountExt4, claimed("busy", nil))
