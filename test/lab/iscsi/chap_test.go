@@ -126,8 +126,8 @@ func (s *scene) reinstate(login, chap *iscsi.CHAP, want error) {
 	defer cancel()
 	start := time.Now()
 	err := iscsi.Reinstate(ctx, iscsi.Reinstatement{
-		Asking:  iscsi.Asking{NIC: "san1", Portal: over.Portal, Initiator: initiator, Target: target},
-		Session: session.ID, CHAP: chap,
+		Asking: iscsi.Asking{NIC: "san1", Portal: over.Portal, Initiator: initiator, Target: target},
+		ISID:   iscsi.ISIDOf(session.ID), CHAP: chap,
 	})
 	s.t.Logf("%v after %v", err, time.Since(start).Round(time.Millisecond))
 	if !errors.Is(err, want) || (err == nil) != (want == nil) {
