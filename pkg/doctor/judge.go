@@ -56,8 +56,8 @@ func checkNamesakes(f Facts) []Finding {
 		return nil
 	}
 	return []Finding{{
-		Severity: Error, Check: "initiator", Seen: "node " + strings.Join(f.Namesakes, ", ") + " has the same initiator name: the target cannot " +
-			"tell them apart, each can write to the other's volumes, and ends the other's sessions",
+		Severity: Error, Check: "initiator", Seen: "node " + strings.Join(f.Namesakes, ", ") + " has the same initiator name: the target " +
+			"cannot tell them apart, each can write to the other's volumes, and ends the other's sessions",
 		Fix: "Give each node its own name, in /etc/iscsi/initiatorname.iscsi (iscsi-iname makes one), and restart iscsid there; " +
 			"or set initiatorName to auto while no volume is attached",
 	}}
