@@ -10,7 +10,7 @@ import (
 )
 
 // lookTime is how long a node may take to say what its interfaces are.
-const lookTime = 20 * time.Second
+const lookTime = 30 * time.Second
 
 func newDrainCommand(to *connection) *cobra.Command {
 	return newNICCommand(to, "drain", "Move all I/O off a NIC of a node, so that it can be taken down without an error",
