@@ -109,7 +109,11 @@ func tell(object any, told func(driver, volumeID, class string) error) error {
 
 // Parameters gives the driver and the parameters of a VolumeAttributesClass.
 func (c *Classes) Parameters(ctx context.Context, class string) (driver string, parameters map[string]string, err error) {
-	raw, err := c.client.rest.Get().AbsPath(classesPath, class).Do(ctx).Raw()
+	result := c.client.rest.Get().AbsPath(classesPath, class).Do(ctx)
+	if err := result.Error(); err != nil {
+		return "", nil, fmt.Errorf("get: %w", err)
+	}
+	raw, err := result.Raw()
 	if err != nil {
 		return "", nil, fmt.Errorf("get: %w", err)
 	}
