@@ -6,14 +6,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/portbind/portbind/pkg/clusterview"
 	"github.com/portbind/portbind/pkg/view"
 )
 
 // doctorFlags are those of the doctor.
 type doctorFlags struct {
-	nodes   []string
-	output  string
-	timeout time.Duration
+	nodes, portals []string
+	output         string
+	timeout        time.Duration
 }
 
 func newDoctorCommand(to *connection) *cobra.Command {
@@ -31,6 +32,7 @@ func newDoctorCommand(to *connection) *cobra.Command {
 	}
 	to.addNodes(cmd, &flags.nodes)
 	addOutput(cmd, &flags.output)
+	cmd.Flags().StringSliceVar(&flags.portals, "portal", nil, "address[:port] of a portal to try from the nodes, besides those that they know")
 	cmd.Flags().DurationVar(&flags.timeout, "timeout", time.Minute, "how long a node may take for its answer")
 	return cmd
 }
@@ -44,7 +46,7 @@ func runDoctor(cmd *cobra.Command, to *connection, flags doctorFlags) error {
 	if err != nil {
 		return err
 	}
-	report, err := cluster.Doctor(cmd.Context(), version, flags.nodes)
+	report, err := cluster.Doctor(cmd.Context(), clusterview.Patient{Nodes: flags.nodes, Portals: flags.portals, Version: version})
 	if err != nil {
 		return err
 	}

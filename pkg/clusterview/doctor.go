@@ -36,16 +36,29 @@ type facts struct {
 	unknown []error
 }
 
-// Doctor says what is wrong on the given nodes, or on all, and what no node can see by itself. The version is of the program that asks.
-// It fails only when nobody could be asked.
-func (c Cluster) Doctor(ctx context.Context, version string, nodes []string) (view.Report, error) {
-	f := facts{namespace: c.Namespace, version: version, only: nodes}
+// Patient says what a doctor is to look at.
+type Patient struct {
+	// Nodes are those to look at; all when empty.
+	Nodes []string
+	// Portals are tried besides those that the nodes know.
+	Portals []string
+	// Version is that of the program that asks.
+	Version string
+}
+
+// Doctor says what is wrong on nodes, and what no node can see by itself. It fails only when nobody could be asked.
+func (c Cluster) Doctor(ctx context.Context, p Patient) (view.Report, error) {
+	f := facts{namespace: c.Namespace, version: p.Version, only: p.Nodes}
 	var err error
-	if f.plugins, f.silent, err = c.Plugins(ctx, nodes); err != nil {
+	if f.plugins, f.silent, err = c.Plugins(ctx, p.Nodes); err != nil {
 		return view.Report{}, err
 	}
+	command := []string{"doctor", "-o", "json"}
+	for _, portal := range p.Portals {
+		command = append(command, "--portal="+portal)
+	}
 	reports := make(chan []answer, 1)
-	go func() { reports <- c.ask(ctx, f.plugins, "doctor", "-o", "json") }()
+	go func() { reports <- c.ask(ctx, f.plugins, command...) }()
 	f.versions = c.ask(ctx, f.plugins, "version")
 	c.gather(ctx, &f)
 	f.reports = <-reports

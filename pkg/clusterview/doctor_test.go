@@ -28,6 +28,7 @@ type world struct {
 	exec        fakeExec
 	forbidden   bool
 	only        []string
+	portals     []string
 }
 
 func newWorld() *world {
@@ -77,7 +78,7 @@ func (w *world) doctor(t *testing.T) view.Report {
 			return what.Resource != "pods", nil, apierrors.NewForbidden(what, "", errors.New("no"))
 		})
 	}
-	report, err := c.Doctor(t.Context(), "v1", w.only)
+	report, err := c.Doctor(t.Context(), Patient{Nodes: w.only, Portals: w.portals, Version: "v1"})
 	check(t, err)
 	return report
 }
@@ -152,6 +153,12 @@ func TestDoctor(t *testing.T) {
 			w.attachments[1].Status.DetachError = failing("in use")
 			w.nodes[1].Spec.Taints = []corev1.Taint{{Key: startupTaint}}
 		}, nil},
+		"with a portal": {func(w *world) {
+			w.only, w.portals = []string{"node1"}, []string{"192.0.2.1", "192.0.2.2:860"}
+			w.exec["p1 doctor -o json --portal=192.0.2.1 --portal=192.0.2.2:860"] = saying{
+				status: 2, out: `{"findings":[{"severity":"error","check":"portal","seen":"no answer","fix":"mend it"}]}`,
+			}
+		}, []string{"error node1 portal: no answer"}},
 		"a node without a plugin": {func(w *world) { w.only = []string{"node1", "node9"} }, []string{"error node9 plugin: no pod of the node plugin"}},
 	}
 	for name, test := range tests {
