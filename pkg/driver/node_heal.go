@@ -105,7 +105,10 @@ func (p *patience) after(ctx context.Context, err error) time.Duration {
 
 // Vacate has the attacher take away what should not carry I/O any more.
 func (n *Node) Vacate(ctx context.Context) error {
-	records, _ := n.cfg.Records.Records() // Heal tells of those that cannot be read
+	records, err := n.cfg.Records.Records()
+	if err != nil {
+		return err // what a volume that is not known needs must not be taken away
+	}
 	var specs []attach.Spec
 	for _, r := range records {
 		if n.current(r) {
