@@ -4,6 +4,7 @@ package shapes
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -49,19 +50,21 @@ func use(s *labenv.Stack, v *labenv.Volume, paths int) {
 	for _, nic := range s.Net.NICs {
 		_, before[nic] = s.Bytes(nic)
 	}
-	fio := s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M"})
-	s.Eventually(time.Minute, "every NIC to carry I/O", func() bool {
+	file := filepath.Join(v.TargetPath, "journal")
+	journal := s.Writer(file)
+	s.Eventually(2*time.Minute, "every NIC to carry I/O", func() bool {
 		for nic, was := range before {
-			if _, now := s.Bytes(nic); now-was < mib {
+			if _, now := s.Bytes(nic); now-was < mib/8 {
 				return false
 			}
 		}
-		_, verified := fio.IO()
-		return verified > 0
+		return true
 	})
-	if r := fio.Stop(); r.Errors > 0 {
-		s.T.Errorf("fio: %+v", r)
+	r := journal.Stop(30 * time.Second)
+	if err := journal.Verify(file); err != nil || r.Err != nil {
+		s.T.Errorf("journal: %v, %v", r.Err, err)
 	}
+	s.T.Logf("%d writes, the longest took %v", r.Acked, r.Stall.Round(time.Millisecond))
 }
 
 // over makes a volume on a target with these portals, and uses it.
