@@ -36,9 +36,7 @@ func use(s *labenv.Stack, v *labenv.Volume, paths int) {
 		}
 		return n
 	}
-	if n := active(); n != paths {
-		s.T.Errorf("the volume is staged with %d paths, expected %d", n, paths)
-	}
+	s.Eventually(2*time.Minute, fmt.Sprintf("%d active paths", paths), func() bool { return active() == paths })
 	pairs := map[string]bool{}
 	for _, x := range labenv.Sessions() {
 		pairs[x.NIC+" "+x.Portal] = x.State == "LOGGED_IN"
