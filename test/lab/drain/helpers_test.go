@@ -21,8 +21,8 @@ import (
 const (
 	mib      = 1 << 20
 	allPaths = 4
-	// maxStall is what a write may take longer than in a quiet time. The timers of a path that is lost take twice as long, at least.
-	maxStall = 2 * time.Second
+	// maxStall is what a write may take longer than in a quiet time. The timers of a path that is lost take 4 s at least.
+	maxStall = 3 * time.Second
 	// maxOutage is for a NIC that is down for a moment: they may have to run out.
 	maxOutage = 10 * time.Second
 )
