@@ -56,6 +56,10 @@ test-unit: setup ## Unit and contract tests with the race detector (RUN=, PKGS=)
 test-lab: setup ## Lab scenarios on a real kernel (RUN=, PKGS=; LAB=qemu or host for other kernels)
 	@hack/test lab
 
+.PHONY: test-alerts
+test-alerts: setup ## Prometheus' own check of the alert rules, their tests and the dashboard; builds promtool first (minutes)
+	@hack/alerts
+
 .PHONY: verify
 verify: setup ## Linters, formatting, generated code, modules, shell scripts, spelling, links of the documentation
 	@hack/verify
