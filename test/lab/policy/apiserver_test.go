@@ -90,9 +90,9 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.write(w, map[string]any{"driverName": "iscsi.portbind.io", "parameters": s.classes[class]})
 	case r.Method == http.MethodGet && watched && r.URL.Path == "/api/v1/persistentvolumes" && r.URL.Query().Get("watch") == "true":
 		s.watch(w, r, pv)
-	default:
-		s.t.Errorf("unexpected request %s %s", r.Method, r.URL)
+	default: // for what else it asks it has no rights here
 		w.WriteHeader(http.StatusForbidden)
+		s.write(w, map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": http.StatusForbidden})
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 func newStack(t *testing.T) *labenv.Stack {
 	t.Helper()
 	return labenv.NewStack(t, labenv.StackOptions{
-		Node:      labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}},
+		Node:      labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}, Flags: []string{"--events=false"}},
 		Initiator: labenv.InitiatorOptions{MultipathConf: "# nothing, as Debian installs it\n"},
 	})
 }
