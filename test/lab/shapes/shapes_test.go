@@ -79,13 +79,8 @@ func over(s *labenv.Stack, portals []string, paths int) {
 	s.T.Log("attached after", time.Since(start).Round(time.Millisecond))
 	use(s, v, paths)
 	v.Detach()
+	s.Eventually(3*time.Minute, "all sessions to log out, one after the other", func() bool { return len(labenv.Sessions()) == 0 })
 	s.Tidy()
-}
-
-// TestSixteenPaths is four NICs by four portals in one subnet.
-func TestSixteenPaths(t *testing.T) {
-	s := newStack(t, labenv.Options{NICs: 4, Portals: 4})
-	over(s, s.Net.Portals, 16)
 }
 
 // TestOnePath is a node without a spare: the map has one path, and the volume works.
@@ -106,4 +101,10 @@ func TestIPv6(t *testing.T) {
 		s.InTarget("ip", "addr", "add", strings.Trim(p, "[]")+"/64", "dev", "br0", "nodad")
 	}
 	over(s, portals, 4)
+}
+
+// TestSixteenPaths is four NICs by four portals in one subnet.
+func TestSixteenPaths(t *testing.T) {
+	s := newStack(t, labenv.Options{NICs: 4, Portals: 4})
+	over(s, s.Net.Portals, 16)
 }
