@@ -14,7 +14,7 @@ import (
 
 const (
 	// accessTime bounds how long a target may take to say what its port groups are worth.
-	accessTime = time.Second
+	accessTime = 3 * time.Second
 	// alike is the priority of paths of which the target says nothing, unknown of those that cannot be asked now.
 	alike, unknown = 50, -1
 )
