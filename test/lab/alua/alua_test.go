@@ -92,7 +92,7 @@ func (s *scene) nicOf(devno string) string {
 // carries waits until a NIC alone carries the volume's I/O.
 func (s *scene) carries(nic string) time.Duration {
 	s.T.Helper()
-	return s.Eventually(40*time.Second, nic+" alone to carry I/O", func() bool {
+	return s.Eventually(90*time.Second, nic+" alone to carry I/O", func() bool {
 		sent := s.sent(500 * time.Millisecond)
 		for other, bytes := range sent {
 			if other != nic && bytes > mib/16 {
@@ -144,7 +144,7 @@ func TestStates(t *testing.T) {
 	if err := s.Publish(ctx); err != nil {
 		t.Fatal(err)
 	}
-	s.Eventually(20*time.Second, "multipathd to have all paths", func() bool { return s.settled(4) && slices.Equal(s.groups(), want) })
+	s.Eventually(time.Minute, "multipathd to have all paths", func() bool { return s.settled(4) && slices.Equal(s.groups(), want) })
 	s.show("the second controller is better")
 	fio := s.Fio(s.TargetPath, labenv.FioOptions{Size: "32M", Rate: "8m"})
 	t.Log("san1 carries after", s.carries("san1"))
