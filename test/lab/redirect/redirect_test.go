@@ -81,7 +81,7 @@ func (s *scene) lands(nic, front, portal string) {
 	paths := s.Eventually(time.Minute, "two active paths", func() bool { return s.active() == 2 })
 	s.T.Logf("%s is with %s after %v, its path is used %v later", nic, portal, took.Round(time.Millisecond), paths.Round(time.Millisecond))
 	_, before := s.Bytes(nic)
-	s.Eventually(20*time.Second, nic+" to carry I/O", func() bool { _, now := s.Bytes(nic); return now-before > mib })
+	s.Eventually(time.Minute, nic+" to carry I/O", func() bool { _, now := s.Bytes(nic); return now-before > mib })
 }
 
 func (s *scene) active() (n int) {
@@ -148,12 +148,12 @@ func TestRedirect(t *testing.T) {
 	t.Log("into another subnet: longest write", s.stall())
 
 	s.LinkDown("san0")
-	s.Eventually(20*time.Second, "the target to end the cut session where it is", func() bool {
+	s.Eventually(time.Minute, "the target to end the cut session where it is", func() bool {
 		text, err := os.ReadFile(s.Node.Log)
 		return err == nil && strings.Contains(string(text), `portal="`+other+`:3260"`) && strings.Contains(string(text), `outcome="cut"`)
 	})
 	acked := s.log.Result().Acked
-	s.Eventually(20*time.Second, "writes to go on", func() bool { return s.log.Result().Acked > acked+20 })
+	s.Eventually(time.Minute, "writes to go on", func() bool { return s.log.Result().Acked > acked+20 })
 	t.Log("cut NIC: longest write", s.stall())
 	s.LinkUp("san0")
 	s.lands("san0", frontA, other)
