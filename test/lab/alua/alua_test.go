@@ -93,13 +93,13 @@ func (s *scene) nicOf(devno string) string {
 func (s *scene) carries(nic string) time.Duration {
 	s.T.Helper()
 	return s.Eventually(90*time.Second, nic+" alone to carry I/O", func() bool {
-		sent := s.sent(500 * time.Millisecond)
+		sent := s.sent(time.Second)
 		for other, bytes := range sent {
-			if other != nic && bytes > mib/16 {
+			if other != nic && bytes > 8<<10 { // the paths' checks
 				return false
 			}
 		}
-		return sent[nic] > mib/2
+		return sent[nic] > 128<<10
 	})
 }
 
