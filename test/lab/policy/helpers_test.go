@@ -174,7 +174,7 @@ func slowly(s *labenv.Stack, first, second *volume) (stop func() time.Duration) 
 		loads = append(loads, s.Fio(v.TargetPath, labenv.FioOptions{Size: "8M", Rate: "1m"}))
 	}
 	for _, fio := range loads {
-		s.Eventually(2*time.Minute, "what was written to be read back", func() bool { _, verified := fio.IO(); return verified > 0 })
+		s.Eventually(2*time.Minute, "what was written to be read back", func() bool { _, verified := fio.IO(); return verified > mib })
 	}
 	return func() time.Duration {
 		s.T.Helper()
