@@ -67,6 +67,8 @@ func (h *host) did(op string, args ...any) error {
 
 // count is how often an operation was done.
 func (h *host) count(op string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, l := range h.log {
 		if name, _, _ := strings.Cut(l, " "); name == op {
 			n++
@@ -133,8 +135,18 @@ func (h *host) Resize(_ context.Context, wwid string) (attach.Device, error) {
 }
 
 func (h *host) Heal(_ context.Context, specs []attach.Spec) (int, error) {
+	err := h.did("heal")
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.healed = specs
-	return h.lacks, h.did("heal")
+	return h.lacks, err
+}
+
+// lack has Heal find so many paths lacking from now on.
+func (h *host) lack(paths int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lacks = paths
 }
 
 func (h *host) Vacate(_ context.Context, specs []attach.Spec) error {

@@ -11,7 +11,7 @@ import (
 func TestHealLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		r.lacks = 1
+		r.lack(1)
 		r.stageIt(t, stageRequest())
 		<-r.incomplete // as if the loop had run at the time
 		ctx, cancel := context.WithCancel(t.Context())
@@ -38,9 +38,9 @@ func TestHealLoop(t *testing.T) {
 		const s = time.Second
 		synctest.Wait()
 		rounds("a path is lacking", s, 2*s, 4*s, 8*s, 16*s, 30*s, 30*s)
-		r.lacks = 0
+		r.lack(0)
 		rounds("it is there", 30*s, 30*s)
-		r.lacks = 1
+		r.lack(1)
 		r.poke()
 		rounds("a volume was attached without a path", s, s, 2*s, 4*s, 8*s, 16*s, 30*s)
 		events <- struct{}{}
