@@ -64,7 +64,8 @@ func TestDaemonsRestarted(t *testing.T) {
 	before := settings(v)
 	for _, d := range []*labenv.Daemon{s.Initiator.ISCSID, s.Initiator.Multipathd} {
 		l.stall()
-		d.Restart()
+		d.KillAll()
+		d.Start()
 		l.flowing(maxStall)
 		atMost(t, d.Name+" killed and started: longest write", l.stall(), maxStall)
 		next := up(s, "after-"+d.Name)

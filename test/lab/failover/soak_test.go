@@ -91,7 +91,7 @@ func upsets(s *labenv.Stack) []upset {
 		all = append(all, portalDead(s, portal))
 	}
 	for _, d := range []*labenv.Daemon{s.Initiator.ISCSID, s.Initiator.Multipathd, s.Node.Daemon} {
-		all = append(all, upset{d.Name + " away", d.Kill, func() { startIfGone(d) }})
+		all = append(all, upset{d.Name + " away", d.KillAll, func() { startIfGone(d) }})
 	}
 	return all
 }

@@ -98,6 +98,13 @@ func (d *Daemon) Kill() {
 	<-d.gone
 }
 
+// KillAll is Kill for the program and what it has started, as systemd does with what is left of a service: a child of iscsid that scans
+// a host behind a dead portal would keep its socket from the next one.
+func (d *Daemon) KillAll() {
+	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
+	<-d.gone
+}
+
 // Restart is Kill and Start.
 func (d *Daemon) Restart() { d.e.T.Helper(); d.Kill(); d.Start() }
 
