@@ -87,8 +87,7 @@ func portbind(args ...string) (out string, code int, err error) {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return said.String(), exit.ExitCode(), nil
 	}
 	return said.String(), 0, err
