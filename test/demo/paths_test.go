@@ -130,10 +130,9 @@ func (t *traffic) sent() map[string]uint64 {
 	return now
 }
 
-// total is what all NICs have sent since the sample, in bytes.
-func (t *traffic) total() uint64 {
-	var sum uint64
-	for n := range maps.Values(t.sent()) {
+// total is what all NICs have sent, in bytes.
+func total(sent map[string]uint64) (sum uint64) {
+	for n := range maps.Values(sent) {
 		sum += n
 	}
 	return sum
@@ -141,9 +140,9 @@ func (t *traffic) total() uint64 {
 
 // shares is what part of all bytes each NIC has sent since the sample, 0 to 1.
 func (t *traffic) shares() map[string]float64 {
-	sum := max(1, t.total())
-	shares := map[string]float64{}
-	for nic, n := range t.sent() {
+	sent, shares := t.sent(), map[string]float64{}
+	sum := max(1, total(sent))
+	for nic, n := range sent {
 		shares[nic] = float64(n) / float64(sum)
 	}
 	return shares

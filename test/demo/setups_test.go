@@ -75,11 +75,11 @@ func (s *story) measure(c setup) (shares map[string]float64, rate float64) {
 	defer detach()
 	since := sample(s.Env, s.Net.NICs)
 	fio := s.Fio(device, labenv.FioOptions{RW: "write", BS: "64k", Size: "512M", Depth: 16, NoVerify: true})
-	s.Eventually(time.Minute, "fio writes", func() bool { return mib(since.total()) > 4 })
+	s.Eventually(time.Minute, "fio writes", func() bool { return mib(total(since.sent())) > 4 })
 	since = sample(s.Env, s.Net.NICs)
 	timer := time.NewTimer(writeTime)
 	<-timer.C
-	shares, rate = since.shares(), mib(since.total())/time.Since(since.at).Seconds()
+	shares, rate = since.shares(), mib(total(since.sent()))/time.Since(since.at).Seconds()
 	if r := fio.Stop(); r.Errors != 0 {
 		s.t.Fatalf("%s: %d errors: %s", c.name, r.Errors, r.Output)
 	}
