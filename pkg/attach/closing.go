@@ -82,10 +82,7 @@ func (a *Attacher) retire(ctx context.Context, s sysfs.Session) {
 // forgetRetired removes the records of interfaces that are to carry nothing any more, where no session needs them: of portals that
 // never answered, and of sessions that were closed by one of us that did not live to do it.
 func (a *Attacher) forgetRetired(ctx context.Context, res binding.Resolution) error {
-	nodes, err := a.cfg.ISCSI.Nodes(ctx)
-	if errors.Is(err, iscsi.ErrNotReady) {
-		return nil // without open-iscsi there are none
-	}
+	nodes, err := a.recorded(ctx)
 	if err != nil {
 		return err
 	}
@@ -99,6 +96,15 @@ func (a *Attacher) forgetRetired(ctx context.Context, res binding.Resolution) er
 		err = errors.Join(err, a.forgetRetiredOf(ctx, target))
 	}
 	return err
+}
+
+// recorded lists the node records of ours. Without open-iscsi there are none.
+func (a *Attacher) recorded(ctx context.Context) ([]iscsi.NodeID, error) {
+	nodes, err := a.cfg.ISCSI.Nodes(ctx)
+	if errors.Is(err, iscsi.ErrNotReady) {
+		return nil, nil
+	}
+	return nodes, err
 }
 
 // forgetRetiredOf does so for one target, unless an attach to it is in flight: the interface may be used again.

@@ -24,7 +24,7 @@ func (a *Attacher) forgetLeftovers(ctx context.Context, specs []Spec) {
 
 // leftovers gives one record for each such target.
 func (a *Attacher) leftovers(ctx context.Context, specs []Spec) (left []iscsi.NodeID, err error) {
-	nodes, err := a.cfg.ISCSI.Nodes(ctx)
+	nodes, err := a.recorded(ctx)
 	if err != nil || len(nodes) == 0 {
 		return nil, err
 	}
