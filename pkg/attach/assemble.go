@@ -229,7 +229,7 @@ func (a *Attacher) diskByNumber(n multipath.Devno) (sysfs.Disk, error) {
 
 // join puts one verified disk into the map of its WWID; ErrNotFound when there is none.
 func (a *Attacher) join(ctx context.Context, d sysfs.Disk) error {
-	unlock, err := a.volumes.lock(ctx, d.WWID)
+	unlock, err := a.volumes.Lock(ctx, d.WWID)
 	if err != nil {
 		return err
 	}

@@ -37,12 +37,12 @@ func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
 	if err != nil {
 		return Device{}, err
 	}
-	release, err := a.targets.share(ctx, spec.Target)
+	release, err := a.targets.Share(ctx, spec.Target)
 	if err != nil {
 		return Device{}, err
 	}
 	defer release()
-	unlock, err := a.volumes.lock(ctx, cmp.Or(spec.WWID, spec.Target+" "+strconv.Itoa(spec.LUN)))
+	unlock, err := a.volumes.Lock(ctx, cmp.Or(spec.WWID, spec.Target+" "+strconv.Itoa(spec.LUN)))
 	if err != nil {
 		return Device{}, err
 	}
@@ -107,7 +107,7 @@ func (a *Attacher) build(ctx context.Context, spec Spec, paths []path, failed []
 		return Device{}, err
 	}
 	if spec.WWID == "" {
-		unlock, err := a.volumes.lock(ctx, disks[0].WWID)
+		unlock, err := a.volumes.Lock(ctx, disks[0].WWID)
 		if err != nil {
 			return Device{}, err
 		}

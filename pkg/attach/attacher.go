@@ -12,8 +12,10 @@ import (
 
 	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/iscsi"
+	"github.com/portbind/portbind/pkg/keylock"
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
+	"github.com/portbind/portbind/pkg/udevd"
 )
 
 // Initiator is what attach needs of open-iscsi; *iscsi.Client does it.
@@ -62,23 +64,23 @@ type Attacher struct {
 	dm      *multipath.DM
 	mpd     *multipath.Client
 	changes *sysfs.Monitor
-	udev    *udevd
+	udev    *udevd.Listener
 
-	volumes  locks  // by WWID
-	sessions locks  // by session that is to be made
-	scans    locks  // by SCSI host
-	targets  shares // by target: attaches in flight against logouts
+	volumes  keylock.Mutexes // by WWID
+	sessions keylock.Mutexes // by session that is to be made
+	scans    keylock.Mutexes // by SCSI host
+	targets  keylock.Shares  // by target: attaches in flight against logouts
 	// recording is held for reading from an iface record's writing to that of the node record which needs it.
 	recording sync.RWMutex
 
-	setup    locks // one, for prepared
+	setup    keylock.Mutexes // one, for prepared
 	prepared bool
 
 	rules       multipath.RuleFiles
-	configuring locks      // one, for multipathd's reading
-	ruling      sync.Mutex // over the files of rules, ruled and loaded
-	ruled       int        // how many changes of rules there were
-	loaded      int        // how many of them multipathd has read
+	configuring keylock.Mutexes // one, for multipathd's reading
+	ruling      sync.Mutex      // over the files of rules, ruled and loaded
+	ruled       int             // how many changes of rules there were
+	loaded      int             // how many of them multipathd has read
 
 	mu       sync.Mutex
 	adopting map[string]*adoption  // by dm uuid
@@ -115,12 +117,12 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 		drained: make(chan struct{}), rules: multipath.RuleFiles{ConfigFile: cfg.ConfigFile},
 	}
 	a.life, a.end = context.WithCancel(ctx)
-	if a.udev, err = newUdevd(); err != nil {
+	if a.udev, err = udevd.Listen(); err != nil {
 		klog.FromContext(ctx).Info("No events from udevd, waiting by the clock instead", "reason", err.Error())
 	}
 	a.background(func(ctx context.Context) {
 		defer close(a.drained)
-		a.udev.drain(ctx, a.cfg.Files)
+		udevd.Settle(ctx, a.cfg.Files)
 	})
 	a.background(a.logoutIdle)
 	a.background(a.watchReturns)
@@ -163,7 +165,7 @@ func (a *Attacher) Close() {
 	a.end()
 	a.work.Wait()
 	a.changes.Close()
-	a.udev.close()
+	a.udev.Close()
 }
 
 // background runs fn until it returns; it must do so when its context, the Attacher's, ends.
@@ -189,7 +191,7 @@ func (a *Attacher) Ready(ctx context.Context) error {
 
 // prepare runs once: before the first map, so that multipathd's reconfigure meets none of ours in the making.
 func (a *Attacher) prepare(ctx context.Context) error {
-	unlock, err := a.setup.lock(ctx, "")
+	unlock, err := a.setup.Lock(ctx, "")
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (a *Attacher) closeSession(ctx context.Context, s sysfs.Session) {
 
 // retire closes a session, if that is still right: nobody may be about to use it.
 func (a *Attacher) retire(ctx context.Context, s sysfs.Session) {
-	release, ok := a.targets.alone(s.Target)
+	release, ok := a.targets.Alone(s.Target)
 	if !ok {
 		return // the next call looks again
 	}
@@ -109,7 +109,7 @@ func (a *Attacher) recorded(ctx context.Context) ([]iscsi.NodeID, error) {
 
 // forgetRetiredOf does so for one target, unless an attach to it is in flight: the interface may be used again.
 func (a *Attacher) forgetRetiredOf(ctx context.Context, target string) error {
-	release, ok := a.targets.alone(target)
+	release, ok := a.targets.Alone(target)
 	if !ok {
 		return nil
 	}

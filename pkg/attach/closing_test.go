@@ -34,7 +34,7 @@ func TestForgetRetired(t *testing.T) {
 				ISCSI: records, Interfaces: func() (binding.Resolution, error) { return twoNICs(c.drained...), nil },
 			}}
 			if c.busy != "" {
-				release, err := a.targets.share(t.Context(), c.busy)
+				release, err := a.targets.Share(t.Context(), c.busy)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -24,7 +24,7 @@ type departure struct {
 func (a *Attacher) leave(info multipath.Info) *departure {
 	d := &departure{
 		uuid: info.UUID, minor: info.Devno.Minor,
-		seen: a.udev.expectRemoval(fmt.Sprintf("dm-%d", info.Devno.Minor)), gone: make(chan struct{}),
+		seen: a.udev.ExpectRemoval(fmt.Sprintf("dm-%d", info.Devno.Minor)), gone: make(chan struct{}),
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -42,7 +42,7 @@ func (a *Attacher) detach(ctx context.Context, wwid string) error {
 	if wwid == "" {
 		return nil // Attach left nothing
 	}
-	unlock, err := a.volumes.lock(ctx, wwid)
+	unlock, err := a.volumes.Lock(ctx, wwid)
 	if err != nil {
 		return err
 	}

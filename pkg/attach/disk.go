@@ -133,7 +133,7 @@ func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Di
 
 // scanHost scans one LUN at a time on a host, as the kernel does: those who wait in it take a thread each.
 func (a *Attacher) scanHost(ctx context.Context, host, lun int) error {
-	unlock, err := a.scans.lock(ctx, strconv.Itoa(host))
+	unlock, err := a.scans.Lock(ctx, strconv.Itoa(host))
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (a *Attacher) purgeHolder(ctx context.Context, d sysfs.Disk, holder, wanted
 	}
 	wait, cancel := context.WithTimeout(ctx, purgePatience)
 	defer cancel()
-	unlock, err := a.volumes.lock(wait, wwid)
+	unlock, err := a.volumes.Lock(wait, wwid)
 	if err != nil {
 		return fmt.Errorf("%w: %s still serves %s, which a call works on", ErrWWIDMismatch, d.Name, wwid)
 	}

@@ -56,7 +56,7 @@ func (a *Attacher) heal(ctx context.Context, spec Spec) (lacks int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	release, err := a.targets.share(ctx, spec.Target)
+	release, err := a.targets.Share(ctx, spec.Target)
 	if err != nil {
 		return 0, err
 	}
@@ -86,7 +86,7 @@ func (a *Attacher) healPaths(ctx context.Context, spec Spec) (lacks int, err err
 
 // keepListed keeps the volume on multipathd's list: without it a multipathd that starts anew gives the map up.
 func (a *Attacher) keepListed(ctx context.Context, wwid string) error {
-	unlock, ok := a.volumes.try(wwid)
+	unlock, ok := a.volumes.TryLock(wwid)
 	if !ok {
 		return nil
 	}

@@ -84,7 +84,7 @@ func (a *Attacher) healPair(ctx context.Context, spec Spec, p binding.Pair, turn
 	}
 	turn.Lock()
 	defer turn.Unlock()
-	unlock, ok := a.volumes.try(spec.WWID)
+	unlock, ok := a.volumes.TryLock(spec.WWID)
 	if !ok {
 		return nil // an attach or detach works on it; the next heal looks again
 	}

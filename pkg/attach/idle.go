@@ -60,7 +60,7 @@ func (a *Attacher) empty(s sysfs.Session) bool {
 
 // logout closes a session, unless an attach to its target is in flight or it has got a disk since it was looked at.
 func (a *Attacher) logout(ctx context.Context, s sysfs.Session) {
-	release, ok := a.targets.alone(s.Target)
+	release, ok := a.targets.Alone(s.Target)
 	if !ok {
 		return
 	}

@@ -50,7 +50,7 @@ func (a *Attacher) leftovers(ctx context.Context, specs []Spec) (left []iscsi.No
 
 // forgetTarget removes the records of a target, unless an attach to it is in flight or has made a session meanwhile.
 func (a *Attacher) forgetTarget(ctx context.Context, id iscsi.NodeID) error {
-	release, ok := a.targets.alone(id.Target)
+	release, ok := a.targets.Alone(id.Target)
 	if !ok {
 		return nil
 	}

@@ -85,7 +85,7 @@ func TestLeftovers(t *testing.T) {
 			records := &recordsOnly{nodes: slices.Clone(all)}
 			a := &Attacher{cfg: Config{ISCSI: records}, sys: c.sys, written: map[iscsi.NodeID]iscsi.Node{used: {}, refused: {}}}
 			if c.busy != "" {
-				release, err := a.targets.share(t.Context(), c.busy)
+				release, err := a.targets.Share(t.Context(), c.busy)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -19,6 +19,9 @@ import (
 // wrong path out, at worst all of them, and stops queueing. So names stay taken until both have seen the removal: the
 // kernel frees a disk's number when its last file is closed (scsi_disk_release), and we have one open.
 
+// unseenPatience is how long an event of udevd may take; without udevd it never comes.
+const unseenPatience = 60 * time.Second
+
 // pins keep the names of disks taken.
 type pins struct {
 	mu    sync.Mutex
@@ -39,7 +42,7 @@ type pinned struct {
 func (a *Attacher) pin(disks []sysfs.Disk) *pins {
 	p := &pins{disks: disks}
 	for _, d := range disks {
-		p.seen = append(p.seen, a.udev.expectRemoval(d.Name))
+		p.seen = append(p.seen, a.udev.ExpectRemoval(d.Name))
 		held := p.open(filepath.Join(a.cfg.Dev, d.Name), d)
 		// All that can be read is read now: when the map goes, udev and multipathd become busy.
 		if there, down := a.condition(d); there {

@@ -24,7 +24,7 @@ func (a *Attacher) Resize(ctx context.Context, wwid string) (Device, error) {
 }
 
 func (a *Attacher) resize(ctx context.Context, wwid string) (Device, error) {
-	unlock, err := a.volumes.lock(ctx, wwid)
+	unlock, err := a.volumes.Lock(ctx, wwid)
 	if err != nil {
 		return Device{}, err
 	}

@@ -81,7 +81,7 @@ func (a *Attacher) configure(ctx context.Context) error {
 	a.ruling.Lock()
 	mine := a.ruled
 	a.ruling.Unlock()
-	unlock, err := a.configuring.lock(ctx, "")
+	unlock, err := a.configuring.Lock(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (a *Attacher) sweepRules() error {
 // that is not attached, or that another call works on. The paths of a preferred interface are those of its sessions as they are now:
 // who wants them followed calls again.
 func (a *Attacher) Govern(ctx context.Context, wwid string, latest func() (Spec, error)) error {
-	unlock, ok := a.volumes.try(wwid)
+	unlock, ok := a.volumes.TryLock(wwid)
 	if !ok {
 		return nil
 	}

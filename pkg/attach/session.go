@@ -90,7 +90,7 @@ func (a *Attacher) makeSession(ctx context.Context, id iscsi.NodeID, d dial) (sy
 	if err := a.records(ctx, d); err != nil {
 		return sysfs.Session{}, err
 	}
-	unlock, err := a.sessions.lock(ctx, fmt.Sprint(id))
+	unlock, err := a.sessions.Lock(ctx, fmt.Sprint(id))
 	if err != nil {
 		return sysfs.Session{}, err
 	}

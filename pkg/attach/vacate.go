@@ -149,7 +149,7 @@ func (a *Attacher) spare(x *exodus, leaving map[string][]sysfs.Disk) []error {
 
 // vacateVolume takes one volume's paths away, unless another call works on it.
 func (a *Attacher) vacateVolume(ctx context.Context, x *exodus, wwid string) error {
-	unlock, ok := a.volumes.try(wwid)
+	unlock, ok := a.volumes.TryLock(wwid)
 	if !ok {
 		return fmt.Errorf("%s: another call works on it: %w", wwid, ErrStays)
 	}

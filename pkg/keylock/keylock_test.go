@@ -1,4 +1,4 @@
-package attach
+package keylock
 
 import (
 	"context"
@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-func TestLocks(t *testing.T) {
-	var l locks
-	unlock, err := l.lock(t.Context(), "a")
+func TestMutexes(t *testing.T) {
+	var l Mutexes
+	unlock, err := l.Lock(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := l.try("a"); ok {
+	if _, ok := l.TryLock("a"); ok {
 		t.Error("locked twice")
 	}
-	other, ok := l.try("b")
+	other, ok := l.TryLock("b")
 	if !ok {
 		t.Fatal("another name is locked")
 	}
 	other()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
-	if _, err := l.lock(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := l.Lock(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	unlock()
@@ -33,15 +33,15 @@ func TestLocks(t *testing.T) {
 	}
 }
 
-func TestLocksExclude(t *testing.T) {
+func TestMutexesExclude(t *testing.T) {
 	var (
-		l   locks
+		l   Mutexes
 		all sync.WaitGroup
 		n   int
 	)
 	for range 50 {
 		all.Go(func() {
-			unlock, err := l.lock(t.Context(), "a")
+			unlock, err := l.Lock(t.Context(), "a")
 			if err != nil {
 				t.Error(err)
 				return
@@ -57,32 +57,32 @@ func TestLocksExclude(t *testing.T) {
 }
 
 func TestShares(t *testing.T) {
-	var s shares
-	one, err := s.share(t.Context(), "t")
+	var s Shares
+	one, err := s.Share(t.Context(), "t")
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := s.share(t.Context(), "t")
+	two, err := s.Share(t.Context(), "t")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := s.alone("t"); ok {
+	if _, ok := s.Alone("t"); ok {
 		t.Error("alone among two")
 	}
 	one()
 	two()
-	done, ok := s.alone("t")
+	done, ok := s.Alone("t")
 	if !ok {
 		t.Fatal("nobody is there, but not alone")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
-	if _, err := s.share(ctx, "t"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Share(ctx, "t"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("shared with one who is alone: %v", err)
 	}
 	got := make(chan error, 1)
 	go func() {
-		release, err := s.share(t.Context(), "t")
+		release, err := s.Share(t.Context(), "t")
 		if err == nil {
 			release()
 		}
@@ -95,8 +95,8 @@ func TestShares(t *testing.T) {
 }
 
 func TestAloneFirst(t *testing.T) {
-	var s shares
-	done, ok := s.alone("t")
+	var s Shares
+	done, ok := s.Alone("t")
 	if !ok {
 		t.Fatal("not alone")
 	}

@@ -1,12 +1,13 @@
-package attach
+// Package keylock has locks by name.
+package keylock
 
 import (
 	"context"
 	"sync"
 )
 
-// locks are mutexes by name that a context can give up waiting for. The zero value is ready.
-type locks struct {
+// Mutexes are mutexes by name that a context can give up waiting for. The zero value is ready.
+type Mutexes struct {
 	mu   sync.Mutex
 	held map[string]*keyLock
 }
@@ -16,8 +17,8 @@ type keyLock struct {
 	users int
 }
 
-// lock waits for name until ctx ends, and returns what frees it.
-func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
+// Lock waits for name until ctx ends, and returns what frees it.
+func (l *Mutexes) Lock(ctx context.Context, name string) (unlock func(), err error) {
 	k := l.enter(name)
 	select {
 	case k.slot <- struct{}{}:
@@ -28,8 +29,8 @@ func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error
 	}
 }
 
-// try is lock without waiting.
-func (l *locks) try(name string) (unlock func(), ok bool) {
+// TryLock is Lock without waiting.
+func (l *Mutexes) TryLock(name string) (unlock func(), ok bool) {
 	k := l.enter(name)
 	select {
 	case k.slot <- struct{}{}:
@@ -40,7 +41,7 @@ func (l *locks) try(name string) (unlock func(), ok bool) {
 	}
 }
 
-func (l *locks) enter(name string) *keyLock {
+func (l *Mutexes) enter(name string) *keyLock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held == nil {
@@ -55,7 +56,7 @@ func (l *locks) enter(name string) *keyLock {
 	return k
 }
 
-func (l *locks) leave(name string, k *keyLock) {
+func (l *Mutexes) leave(name string, k *keyLock) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if k.users--; k.users == 0 {
@@ -63,15 +64,15 @@ func (l *locks) leave(name string, k *keyLock) {
 	}
 }
 
-// shares are read-write locks by name: many share, one is alone. The zero value is ready.
-type shares struct {
+// Shares are read-write locks by name: many share, one is alone. The zero value is ready.
+type Shares struct {
 	mu    sync.Mutex
 	count map[string]int // -1: somebody is alone
 	freed chan struct{}
 }
 
-// share waits while somebody is alone with name.
-func (s *shares) share(ctx context.Context, name string) (release func(), err error) {
+// Share waits while somebody is alone with name.
+func (s *Shares) Share(ctx context.Context, name string) (release func(), err error) {
 	for {
 		s.mu.Lock()
 		if s.count == nil {
@@ -92,8 +93,8 @@ func (s *shares) share(ctx context.Context, name string) (release func(), err er
 	}
 }
 
-// alone succeeds when nobody shares name or is alone with it.
-func (s *shares) alone(name string) (release func(), ok bool) {
+// Alone succeeds when nobody shares name or is alone with it.
+func (s *Shares) Alone(name string) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.count[name] != 0 {
@@ -106,7 +107,7 @@ func (s *shares) alone(name string) (release func(), ok bool) {
 	return func() { s.release(name) }, true
 }
 
-func (s *shares) release(name string) {
+func (s *Shares) release(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.count[name] {

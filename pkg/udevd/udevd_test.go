@@ -1,4 +1,4 @@
-package attach
+package udevd
 
 import (
 	"encoding/binary"
@@ -46,8 +46,8 @@ func FuzzRemovedDevice(f *testing.F) {
 }
 
 func TestExpectRemoval(t *testing.T) {
-	u := &udevd{waiting: map[string][]chan struct{}{}}
-	one, two, other := u.expectRemoval("sdb"), u.expectRemoval("sdb"), u.expectRemoval("sdc")
+	u := &Listener{waiting: map[string][]chan struct{}{}}
+	one, two, other := u.ExpectRemoval("sdb"), u.ExpectRemoval("sdb"), u.ExpectRemoval("sdc")
 	u.removed("sdb")
 	<-one
 	<-two
@@ -56,9 +56,9 @@ func TestExpectRemoval(t *testing.T) {
 		t.Error("sdc was not removed")
 	default:
 	}
-	var none *udevd
-	if none.expectRemoval("sdb") != nil {
+	var none *Listener
+	if none.ExpectRemoval("sdb") != nil {
 		t.Error("who hears nothing promises something")
 	}
-	none.close()
+	none.Close()
 }

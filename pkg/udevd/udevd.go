@@ -1,4 +1,5 @@
-package attach
+// Package udevd tells what udevd has done: which removals of block devices it has handled, and whether it has nothing left to do.
+package udevd
 
 import (
 	"bytes"
@@ -20,15 +21,13 @@ const (
 	monitorMagic = 0xfeedcafe
 	// queueFile exists while udevd has events to handle.
 	queueFile = "/run/udev/queue"
-	// drainPatience bounds the wait for udevd at our start: a host that boots is busy with other things, too. With 3 s a path
+	// settlePatience bounds the wait for udevd at our start: a host that boots is busy with other things, too. With 3 s a path
 	// was lost in the lab, whose machine was overloaded: late events of our predecessor's disks hit ours of the same names.
-	drainPatience = 20 * time.Second
-	// unseenPatience is how long an event of udevd may take; without udevd it never comes.
-	unseenPatience = 60 * time.Second
+	settlePatience = 20 * time.Second
 )
 
-// udevd listens to what udevd has done. A nil one knows nothing and lets time pass instead.
-type udevd struct {
+// Listener hears what udevd has done. A nil one hears nothing.
+type Listener struct {
 	fd, wake int
 	done     chan struct{}
 
@@ -36,7 +35,8 @@ type udevd struct {
 	waiting map[string][]chan struct{} // by device name, for its removal
 }
 
-func newUdevd() (*udevd, error) {
+// Listen begins to listen.
+func Listen() (*Listener, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return nil, fmt.Errorf("listen to udevd: %w", err)
@@ -50,12 +50,13 @@ func newUdevd() (*udevd, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen to udevd: %w", err), unix.Close(fd))
 	}
-	u := &udevd{fd: fd, wake: wake, done: make(chan struct{}), waiting: map[string][]chan struct{}{}}
+	u := &Listener{fd: fd, wake: wake, done: make(chan struct{}), waiting: map[string][]chan struct{}{}}
 	go u.receive()
 	return u, nil
 }
 
-func (u *udevd) close() {
+// Close ends it; what is awaited then never comes. Safe on nil.
+func (u *Listener) Close() {
 	if u == nil {
 		return
 	}
@@ -65,7 +66,7 @@ func (u *udevd) close() {
 	_ = unix.Close(u.wake)
 }
 
-func (u *udevd) receive() {
+func (u *Listener) receive() {
 	defer close(u.done)
 	buf := make([]byte, 64<<10)
 	for {
@@ -116,9 +117,9 @@ func removedDevice(msg []byte) (name string, ok bool) {
 	return device, action == "remove" && subsystem == "block" && device != ""
 }
 
-// expectRemoval is to be called before the device ("sdb") is removed: what it returns is closed when udevd has
+// ExpectRemoval is to be called before the device ("sdb") is removed: what it returns is closed when udevd has
 // handled that.
-func (u *udevd) expectRemoval(name string) <-chan struct{} {
+func (u *Listener) ExpectRemoval(name string) <-chan struct{} {
 	if u == nil {
 		return nil
 	}
@@ -129,7 +130,7 @@ func (u *udevd) expectRemoval(name string) <-chan struct{} {
 	return seen
 }
 
-func (u *udevd) removed(name string) {
+func (u *Listener) removed(name string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, seen := range u.waiting[name] {
@@ -138,37 +139,34 @@ func (u *udevd) removed(name string) {
 	delete(u.waiting, name)
 }
 
-func (u *udevd) forget() {
+func (u *Listener) forget() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.waiting = map[string][]chan struct{}{}
 }
 
-// drain waits a little until udevd has nothing to do: what happened before we listened can then no longer come late.
-func (u *udevd) drain(ctx context.Context, files func(func() error) error) {
-	ctx, cancel := context.WithTimeout(ctx, drainPatience)
+// Settle waits, within limits, until udevd has nothing to do: what happened before can then no longer come late. within runs
+// its argument with the host's files in view.
+func Settle(ctx context.Context, within func(func() error) error) {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
-	for {
-		busy := false
-		err := files(func() error {
-			_, err := os.Stat(queueFile)
-			busy = err == nil
-			return nil
-		})
-		if err != nil || !busy || sleep(ctx, 10*time.Millisecond) != nil {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for busy(within) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// sleep is for states that no event announces.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
+func busy(within func(func() error) error) bool {
+	busy := false
+	err := within(func() error {
+		_, err := os.Stat(queueFile)
+		busy = err == nil
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	})
+	return err == nil && busy
 }
