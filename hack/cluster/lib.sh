@@ -8,10 +8,10 @@ labcluster=("$cluster/bin/labcluster" --root "$PWD" --kube "$kube" --run "$clust
 export KUBECONFIG=$cluster/kubeconfig
 export PATH=$kube:$PATH
 
-# running: the process that runs the cluster is there, and is what it was.
+# running: the process that runs the cluster is there, and is what it was. .cache may be a link.
 running() {
   local pid
-  pid=$(cat "$cluster/pid" 2> /dev/null) && [[ $(readlink "/proc/$pid/exe" 2> /dev/null) == "$cluster/bin/labcluster"* ]]
+  pid=$(cat "$cluster/pid" 2> /dev/null) && [[ $(readlink "/proc/$pid/exe" 2> /dev/null) == "$(realpath "$cluster/bin")/labcluster"* ]]
 }
 
 usage() {
