@@ -102,7 +102,7 @@ func progress() string {
 // its records; those of the other interface have them still.
 func (s *scene) unconfigured() {
 	s.t.Helper()
-	s.stall()
+	s.load.Stall()
 	s.reconfigure("san-b=san1")
 	s.left("san-a", s.v, s.any)
 	s.smooth("interface removed from the configuration")
@@ -115,7 +115,7 @@ func (s *scene) unconfigured() {
 func (s *scene) renamed() {
 	s.t.Helper()
 	s.rename("san0", "san9")
-	if took := s.stall(); took > maxOutage {
+	if took := s.load.Stall(); took > maxOutage {
 		s.t.Errorf("NIC renamed: a write took %v", took)
 	}
 	s.rename("san9", "san0")

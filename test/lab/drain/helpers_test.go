@@ -37,10 +37,8 @@ type scene struct {
 	*labenv.Stack
 	t *testing.T
 	// v names its interfaces, any uses all that there are.
-	v, any  *labenv.Volume
-	fio     *labenv.Fio
-	journal *labenv.Writer
-	file    string
+	v, any *labenv.Volume
+	load   *labenv.Load
 	// noise is the longest write of a quiet time.
 	noise time.Duration
 }
@@ -53,17 +51,8 @@ func newScene(t *testing.T) *scene {
 	})}
 	s.v = s.up("named", nil)
 	s.any = s.up("any", func(p map[string]string) { delete(p, "interfaces") })
-	s.file = filepath.Join(s.v.TargetPath, "journal")
-	s.journal = s.Writer(s.file)
-	s.fio = s.Fio(s.v.TargetPath, labenv.FioOptions{Size: "8M", Rate: "2m"})
-	s.Eventually(time.Minute, "writes to begin, and to be verified", func() bool {
-		written, verified := s.fio.IO()
-		return written > 0 && verified > 0 && s.journal.Result().Acked > 50
-	})
-	s.stall()
-	time.Sleep(3 * time.Second)
-	s.noise = s.stall()
-	t.Logf("longest write in a quiet time: %v", s.noise.Round(time.Millisecond))
+	s.load = s.Load(s.v.TargetPath, labenv.FioOptions{Size: "8M", Rate: "2m"})
+	s.noise = s.load.Noise()
 	return s
 }
 
@@ -83,34 +72,15 @@ func (s *scene) up(name string, change func(parameters map[string]string)) *labe
 // finish holds everything against what was acknowledged, and takes the volumes away.
 func (s *scene) finish() {
 	s.t.Helper()
-	r := s.fio.Stop()
-	if r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
-		s.t.Errorf("fio saw %d errors, wrote %d bytes and verified %d:\n%s", r.Errors, r.WrittenBytes, r.ReadBytes, r.Output)
-	}
-	j := s.journal.Stop(30 * time.Second)
-	if j.Err != nil {
-		s.t.Errorf("the journal's writer failed: %v", j.Err)
-	}
-	if err := s.journal.Verify(s.file); err != nil {
-		s.t.Errorf("acknowledged writes are not there: %v", err)
-	}
-	s.t.Logf("fio wrote %d MiB and verified %d MiB, longest write %v; journal %d writes",
-		r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall, j.Acked)
+	s.load.Finish()
 	s.v.Down()
 	s.any.Down()
-}
-
-// stall is the longest write since the last call.
-func (s *scene) stall() time.Duration {
-	stall := s.journal.Result().Stall
-	s.journal.ResetStall()
-	return stall
 }
 
 // smooth fails the test when a write since the last call took too long.
 func (s *scene) smooth(what string) {
 	s.t.Helper()
-	took, allowed := s.stall(), maxStall+2*s.noise
+	took, allowed := s.load.Stall(), maxStall+2*s.noise
 	s.t.Logf("%s: longest write %v (allowed: %v)", what, took.Round(time.Millisecond), allowed.Round(time.Millisecond))
 	if took > allowed {
 		s.t.Errorf("%s: a write took %v", what, took)

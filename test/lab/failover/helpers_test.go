@@ -6,7 +6,6 @@ package failover
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -122,64 +121,10 @@ func goneSessions(s *labenv.Stack) {
 	})
 }
 
-// load is verified writing to a mounted volume: fio checks what it reads back, the journal knows what was acknowledged.
-type load struct {
-	v       *volume
-	fio     *labenv.Fio
-	journal *labenv.Writer
-	file    string
-}
-
-func startLoad(v *volume) *load {
+// startLoad writes to the volume, verified.
+func startLoad(v *volume) *labenv.Load {
 	v.s.T.Helper()
-	l := &load{v: v, file: filepath.Join(v.TargetPath, "journal")}
-	l.journal = v.s.Writer(l.file)
-	l.fio = v.s.Fio(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
-	v.s.Eventually(time.Minute, "writes to begin, and to be verified", func() bool {
-		written, verified := l.fio.IO()
-		return written > 0 && verified > 0 && l.journal.Result().Acked > 50
-	})
-	return l
-}
-
-// stall returns the longest write since the last call.
-func (l *load) stall() time.Duration {
-	stall := l.journal.Result().Stall
-	l.journal.ResetStall()
-	return stall
-}
-
-// flowing waits until writes are acknowledged again.
-func (l *load) flowing(timeout time.Duration) time.Duration {
-	l.v.s.T.Helper()
-	before := l.journal.Result().Acked
-	return l.v.s.Eventually(timeout, "writes to go on", func() bool {
-		r := l.journal.Result()
-		return r.Err != nil || r.Acked > before+10
-	})
-}
-
-// finish stops writing and holds everything against what was acknowledged. It returns fio's longest stall.
-func (l *load) finish() time.Duration {
-	t := l.v.s.T
-	t.Helper()
-	r := l.fio.Stop()
-	if r.Errors > 0 {
-		t.Errorf("fio saw %d errors:\n%s", r.Errors, r.Output)
-	}
-	if r.WrittenBytes == 0 || r.ReadBytes == 0 {
-		t.Error("fio did not get to write and verify anything")
-	}
-	j := l.journal.Stop(30 * time.Second)
-	if j.Err != nil {
-		t.Errorf("the journal's writer failed: %v", j.Err)
-	}
-	if err := l.journal.Verify(l.file); err != nil {
-		t.Errorf("acknowledged writes are not there: %v", err)
-	}
-	t.Logf("fio wrote %d MiB and read %d MiB back, journal %d writes; fio's longest write %v, read %v",
-		r.WrittenBytes/mib, r.ReadBytes/mib, j.Acked, r.Stall, r.ReadStall)
-	return r.Stall
+	return v.s.Load(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
 }
 
 // atMost fails the test when what took longer than allowed.

@@ -19,9 +19,9 @@ func TestLinkCut(t *testing.T) {
 	v := up(s, "linkcut")
 	l := startLoad(v)
 	for _, nic := range []string{s.Net.NICs[0], s.Net.NICs[1], s.Net.NICs[0]} {
-		away(l, nic, "link cut", s.LinkDown, s.LinkUp)
+		away(v, l, nic, fault{"link cut", s.LinkDown, s.LinkUp})
 	}
-	atMost(t, "fio's longest write", l.finish(), maxStall)
+	atMost(t, "fio's longest write", l.Finish().Stall, maxStall)
 	v.down()
 }
 
@@ -32,26 +32,26 @@ func TestSilentDrop(t *testing.T) {
 	v := up(s, "silentdrop")
 	l := startLoad(v)
 	for _, nic := range s.Net.NICs {
-		away(l, nic, "silent drop", s.Drop, s.Undrop)
+		away(v, l, nic, fault{"silent drop", s.Drop, s.Undrop})
 	}
-	atMost(t, "fio's longest write", l.finish(), maxStall)
+	atMost(t, "fio's longest write", l.Finish().Stall, maxStall)
 	v.down()
 }
 
 // away takes a NIC away under load and gives it back.
-func away(l *load, nic, what string, take, give func(nic string)) {
-	s := l.v.s
+func away(v *volume, l *labenv.Load, nic string, f fault) {
+	s := v.s
 	s.T.Helper()
-	l.stall()
-	take(nic)
-	noticed := l.v.waitPaths(faultLasts, allPaths/2)
+	l.Stall()
+	f.take(nic)
+	noticed := v.waitPaths(faultLasts, allPaths/2)
 	time.Sleep(faultLasts - min(noticed, faultLasts)) // for how long the fault lasts
-	atMost(s.T, what+" of "+nic+": longest write", l.stall(), maxStall)
-	give(nic)
+	atMost(s.T, f.what+" of "+nic+": longest write", l.Stall(), maxStall)
+	f.give(nic)
 	start := time.Now()
 	s.Eventually(time.Minute, "all sessions back", func() bool { return loggedIn() == allPaths })
 	s.T.Logf("%s back: sessions after %v", nic, time.Since(start).Round(time.Millisecond))
-	l.v.waitPaths(30*time.Second, allPaths)
+	v.waitPaths(30*time.Second, allPaths)
 	atMost(s.T, nic+" back: all paths active", time.Since(start), maxReturn)
 }
 

@@ -35,16 +35,16 @@ func TestAllPathsDown(t *testing.T) {
 		if diff := cmp.Diff(before, sessionNumbers()); diff != "" {
 			t.Errorf("%s: sessions before and during the outage (-before +during):\n%s", f.what, diff)
 		}
-		if r := l.journal.Result(); r.Err != nil {
+		if r := l.Journal.Result(); r.Err != nil {
 			t.Errorf("%s: a write failed: %v", f.what, r.Err)
 		}
 		for _, nic := range s.Net.NICs {
 			f.give(nic)
 		}
-		atMost(t, f.what+" for "+lasts.String()+": writes go on", l.flowing(time.Minute), maxResume)
+		atMost(t, f.what+" for "+lasts.String()+": writes go on", l.Flowing(time.Minute), maxResume)
 		atMost(t, f.what+": all paths active", v.waitPaths(time.Minute, allPaths), 30*time.Second)
 	}
-	l.finish()
+	l.Finish()
 	checkWritable(t, v)
 	v.down()
 }
@@ -63,17 +63,17 @@ func TestDaemonsRestarted(t *testing.T) {
 	l := startLoad(v)
 	before := settings(v)
 	for _, d := range []*labenv.Daemon{s.Initiator.ISCSID, s.Initiator.Multipathd} {
-		l.stall()
+		l.Stall()
 		d.KillAll()
 		d.Start()
-		l.flowing(maxStall)
-		atMost(t, d.Name+" killed and started: longest write", l.stall(), maxStall)
+		l.Flowing(maxStall)
+		atMost(t, d.Name+" killed and started: longest write", l.Stall(), maxStall)
 		next := up(s, "after-"+d.Name)
 		next.Down()
 		s.Eventually(20*time.Second, "settings as before "+d.Name+" was killed", func() bool { return cmp.Equal(before, settings(v)) })
 	}
-	away(l, s.Net.NICs[1], "link cut after the restarts", s.LinkDown, s.LinkUp)
-	l.finish()
+	away(v, l, s.Net.NICs[1], fault{"link cut after the restarts", s.LinkDown, s.LinkUp})
+	l.Finish()
 	v.down()
 }
 

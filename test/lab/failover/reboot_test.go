@@ -28,16 +28,16 @@ func TestTargetRestart(t *testing.T) {
 
 	powerOff(s)
 	time.Sleep(20 * time.Second) // for how long the host is away
-	if n := l.journal.Result(); n.Err != nil {
+	if n := l.Journal.Result(); n.Err != nil {
 		t.Errorf("a write failed while the target was away: %v", n.Err)
 	}
 	s.Target.Start()
-	atMost(t, "target ready again: writes go on", l.flowing(time.Minute), 15*time.Second)
+	atMost(t, "target ready again: writes go on", l.Flowing(time.Minute), 15*time.Second)
 	atMost(t, "all paths active", v.waitPaths(time.Minute, allPaths), 30*time.Second)
 	if after := exports(); !slices.Equal(before, after) {
 		t.Errorf("exports before %v, after %v", before, after)
 	}
-	l.finish()
+	l.Finish()
 	checkWritable(t, v)
 	sameAfterwards(t, v)
 	ctx, cancel := s.Context(time.Minute)

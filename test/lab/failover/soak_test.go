@@ -19,7 +19,7 @@ func TestFlapping(t *testing.T) {
 	s := newStack(t)
 	v := up(s, "flapping")
 	l := startLoad(v)
-	l.stall()
+	l.Stall()
 	nic := s.Net.NICs[0]
 	for range flaps {
 		s.LinkDown(nic)
@@ -27,9 +27,9 @@ func TestFlapping(t *testing.T) {
 		s.LinkUp(nic)
 		time.Sleep(5 * time.Second)
 	}
-	atMost(t, "longest write while "+nic+" flapped "+strconv.Itoa(flaps)+" times", l.stall(), maxStall)
+	atMost(t, "longest write while "+nic+" flapped "+strconv.Itoa(flaps)+" times", l.Stall(), maxStall)
 	atMost(t, "all paths active after the last flap", v.waitPaths(time.Minute, allPaths), 30*time.Second)
-	l.finish()
+	l.Finish()
 	v.down()
 }
 
@@ -63,7 +63,7 @@ func TestRandomFaults(t *testing.T) {
 		time.Sleep(hold)
 		first.end()
 		second.end()
-		took := l.flowing(time.Minute)
+		took := l.Flowing(time.Minute)
 		worst = max(worst, took)
 		atMost(t, fmt.Sprintf("round %d: writes go on", round), took, maxResume)
 		if round%4 == 0 {
@@ -73,8 +73,8 @@ func TestRandomFaults(t *testing.T) {
 		}
 	}
 	atMost(t, "all paths active at the end", v.waitPaths(time.Minute, allPaths), time.Minute)
-	t.Logf("slowest to go on: %v; longest write: %v", worst.Round(time.Millisecond), l.stall().Round(time.Millisecond))
-	l.finish()
+	t.Logf("slowest to go on: %v; longest write: %v", worst.Round(time.Millisecond), l.Stall().Round(time.Millisecond))
+	l.Finish()
 	checkWritable(t, v)
 	v.down()
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,10 +34,8 @@ type scene struct {
 	t *testing.T
 	v *labenv.Volume
 	// id is the map's name.
-	id      string
-	fio     *labenv.Fio
-	journal *labenv.Writer
-	file    string
+	id   string
+	load *labenv.Load
 	// stockWWID is a LUN of another target at the same portals.
 	stockWWID string
 }
@@ -54,32 +51,14 @@ func newScene(t *testing.T) *scene {
 	s.v.Up()
 	s.id, _ = multipath.ID(s.v.WWID())
 	s.waitPaths(20*time.Second, allPaths)
-	s.file = filepath.Join(s.v.TargetPath, "journal")
-	s.journal = s.Writer(s.file)
-	s.fio = s.Fio(s.v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
-	s.Eventually(time.Minute, "writes to begin, and to be verified", func() bool {
-		written, verified := s.fio.IO()
-		return written > 0 && verified > 0 && s.journal.Result().Acked > 50
-	})
+	s.load = s.Load(s.v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
 	return s
 }
 
 // finish stops writing, holds everything against what was acknowledged and takes the volume away.
 func (s *scene) finish() {
 	s.t.Helper()
-	r := s.fio.Stop()
-	if r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
-		s.t.Errorf("fio saw %d errors, wrote %d bytes and verified %d:\n%s", r.Errors, r.WrittenBytes, r.ReadBytes, r.Output)
-	}
-	j := s.journal.Stop(30 * time.Second)
-	if j.Err != nil {
-		s.t.Errorf("the journal's writer failed: %v", j.Err)
-	}
-	if err := s.journal.Verify(s.file); err != nil {
-		s.t.Errorf("acknowledged writes are not there: %v", err)
-	}
-	s.t.Logf("fio wrote %d MiB and verified %d MiB, longest write %v; journal %d writes",
-		r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall, j.Acked)
+	s.load.Finish()
 	s.v.Down()
 	// iscsid never comes to the end of a logout that is under way when the target goes for good.
 	s.Eventually(30*time.Second, "unused sessions to log out", func() bool { return len(labenv.Sessions()) == 0 })
@@ -103,23 +82,9 @@ func (s *scene) waitPaths(timeout time.Duration, want int) time.Duration {
 	return s.Eventually(timeout, fmt.Sprintf("%d active paths", want), func() bool { return active(s.id) == want })
 }
 
-// stall is the longest write since the last call.
-func (s *scene) stall() time.Duration {
-	stall := s.journal.Result().Stall
-	s.journal.ResetStall()
-	return stall
-}
-
 // noise is what the emulated machine, of which there may be several on one CPU, may add to a stall: twice the longest write of a
 // while in which nothing happens, since the seconds that follow may be worse.
-func (s *scene) noise() time.Duration {
-	s.t.Helper()
-	s.stall()
-	time.Sleep(3 * time.Second)
-	noise := s.stall()
-	s.t.Logf("longest write before: %v", noise.Round(time.Millisecond))
-	return 2 * noise
-}
+func (s *scene) noise() time.Duration { s.t.Helper(); return 2 * s.load.Noise() }
 
 // loggedIn counts sessions over a NIC, ours or the others.
 func loggedIn(nic string, ours bool) (n int) {

@@ -70,7 +70,7 @@ func (s *scene) away(nic, what string, take, give func(nic string), foreign *sto
 		lasts = foreign.patience()
 	}
 	time.Sleep(lasts - time.Since(cut))
-	atMost(s.t, what+" of "+nic+": longest write", s.stall(), maxStall+noise)
+	atMost(s.t, what+" of "+nic+": longest write", s.load.Stall(), maxStall+noise)
 	if foreign != nil {
 		s.t.Logf("%s of %s: longest write so far with stock settings: %v", what, nic, foreign.journal.Result().Stall.Round(time.Millisecond))
 	}
@@ -176,13 +176,13 @@ func (s *scene) killed(nic string) {
 func (s *scene) flaps(nic string) {
 	s.t.Helper()
 	before := recoveryTimes(s.t)
-	s.stall()
+	s.load.Stall()
 	s.flap(nic, 5, 300*time.Millisecond)
 	s.flap(nic, 2, 2*time.Second)
 	start := time.Now()
 	s.waitPaths(30*time.Second, allPaths)
 	atMost(s.t, nic+" back: all paths active", time.Since(start), maxReturn)
-	atMost(s.t, "longest write while "+nic+" flaps", s.stall(), maxFlapStall)
+	atMost(s.t, "longest write while "+nic+" flaps", s.load.Stall(), maxFlapStall)
 	s.restored(before)
 }
 

@@ -29,7 +29,7 @@ const (
 // has been written since, and the kernel's initiator sends from the writer's own pages, which hold something else by now.
 func TestLateFrames(t *testing.T) {
 	s := newScene(t)
-	s.fio.Stop()
+	s.load.Fio.Stop()
 	b := s.newBlocks("late")
 	nic := s.Net.NICs[0]
 	for round := range 2 {
@@ -59,8 +59,8 @@ func TestLateFrames(t *testing.T) {
 		t.Errorf("%s sessions were ended at once; wanted 4: %v", got, failfast(t))
 	}
 	_ = b.file.Close()
-	s.fio = s.Fio(s.v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
-	s.Eventually(time.Minute, "fio reads back what it wrote", func() bool { _, n := s.fio.IO(); return n > 0 })
+	s.load.Fio = s.Fio(s.v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
+	s.Eventually(time.Minute, "fio reads back what it wrote", func() bool { _, n := s.load.Fio.IO(); return n > 0 })
 	s.finish()
 }
 

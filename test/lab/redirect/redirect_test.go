@@ -5,7 +5,6 @@ package redirect
 import (
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,9 +31,7 @@ type scene struct {
 	*labenv.Volume
 	array *labenv.RawTarget
 	a, b  *labenv.Redirector
-	fio   *labenv.Fio
-	log   *labenv.Writer
-	file  string
+	load  *labenv.Load
 }
 
 func newScene(t *testing.T) *scene {
@@ -103,20 +100,8 @@ func (s *scene) lose(portal, bridge string) {
 	s.InTarget("ip", "addr", "del", portal+"/24", "dev", bridge)
 }
 
-func (s *scene) load() {
-	s.T.Helper()
-	s.file = filepath.Join(s.TargetPath, "journal")
-	s.log = s.Writer(s.file)
-	s.fio = s.Fio(s.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
-	s.Eventually(time.Minute, "writes to begin", func() bool { return s.log.Result().Acked > 50 })
-}
-
 // stall is the longest write since the last call.
-func (s *scene) stall() time.Duration {
-	stall := s.log.Result().Stall
-	s.log.ResetStall()
-	return stall.Round(time.Millisecond)
-}
+func (s *scene) stall() time.Duration { return s.load.Stall().Round(time.Millisecond) }
 
 // TestRedirect: bound sessions follow the redirect and stay on their NIC, into another subnet too, once that NIC has a way there, as
 // the doctor says; and to another controller. When a portal on which one landed is lost, it asks at the front again and lands on
@@ -124,7 +109,7 @@ func (s *scene) stall() time.Duration {
 func TestRedirect(t *testing.T) {
 	s := newScene(t)
 	s.Attach()
-	s.load()
+	s.load = s.Load(s.TargetPath, labenv.FioOptions{Size: "16M", Rate: "8m"})
 	s.lands("san0", frontA, s.Net.Portals[0])
 	s.lands("san1", frontB, s.Net.Portals[1])
 
@@ -152,8 +137,7 @@ func TestRedirect(t *testing.T) {
 		text, err := os.ReadFile(s.Node.Log)
 		return err == nil && strings.Contains(string(text), `portal="`+other+`:3260"`) && strings.Contains(string(text), `outcome="cut"`)
 	})
-	acked := s.log.Result().Acked
-	s.Eventually(time.Minute, "writes to go on", func() bool { return s.log.Result().Acked > acked+20 })
+	s.load.Flowing(time.Minute)
 	t.Log("cut NIC: longest write", s.stall())
 	s.LinkUp("san0")
 	s.lands("san0", frontA, other)
@@ -171,15 +155,7 @@ func TestRedirect(t *testing.T) {
 
 func (s *scene) finish() {
 	s.T.Helper()
-	r := s.fio.Stop()
-	s.T.Logf("fio: %d MiB written, %d MiB verified, longest write %v", r.WrittenBytes/mib, r.ReadBytes/mib, r.Stall)
-	if r.Errors > 0 || r.WrittenBytes == 0 || r.ReadBytes == 0 {
-		s.T.Errorf("fio: %+v", r)
-	}
-	j := s.log.Stop(30 * time.Second)
-	if err := s.log.Verify(s.file); err != nil || j.Err != nil {
-		s.T.Errorf("journal: %v, %v", j.Err, err)
-	}
+	s.load.Finish()
 	s.Detach()
 	s.Tidy()
 }
