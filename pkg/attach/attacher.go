@@ -70,8 +70,7 @@ type Attacher struct {
 	sessions keylock.Mutexes // by session that is to be made
 	scans    keylock.Mutexes // by SCSI host
 	targets  keylock.Shares  // by target: attaches in flight against logouts
-	// recording is held for reading from an iface record's writing to that of the node record which needs it.
-	recording sync.RWMutex
+	records  *records
 
 	setup    keylock.Mutexes // one, for prepared
 	prepared bool
@@ -89,7 +88,6 @@ type Attacher struct {
 	idle     map[int]time.Time // since when a session has had no disk
 	closing  map[int]bool      // sessions that are being logged out, since they are to carry nothing any more
 
-	written  map[iscsi.NodeID]iscsi.Node
 	drained  chan struct{} // closed when udevd has handled what happened before we listened
 	adopters chan struct{}
 	logins   singleflight.Group
@@ -112,7 +110,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 	a := &Attacher{
 		cfg: cfg, sys: cfg.Sys, dm: multipath.NewDM(cfg.Dev), mpd: cfg.Multipathd, changes: changes,
 		adopting: map[string]*adoption{}, leaving: map[string]*departure{},
-		written:  map[iscsi.NodeID]iscsi.Node{},
+		records:  newRecords(cfg.ISCSI),
 		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, closing: map[int]bool{}, adopters: make(chan struct{}, adoptWidth),
 		drained: make(chan struct{}), rules: multipath.RuleFiles{ConfigFile: cfg.ConfigFile},
 	}

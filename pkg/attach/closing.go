@@ -81,30 +81,18 @@ func (a *Attacher) retire(ctx context.Context, s sysfs.Session) {
 
 // forgetRetired removes the records of interfaces that are to carry nothing any more, where no session needs them: of portals that
 // never answered, and of sessions that were closed by one of us that did not live to do it.
-func (a *Attacher) forgetRetired(ctx context.Context, res binding.Resolution) error {
-	nodes, err := a.recorded(ctx)
-	if err != nil {
-		return err
-	}
+func (a *Attacher) forgetRetired(ctx context.Context, nodes []iscsi.NodeID, res binding.Resolution) error {
 	targets := map[string]bool{}
 	for _, n := range nodes {
 		if notUsed(n.Interface, res) {
 			targets[n.Target] = true
 		}
 	}
+	var errs []error
 	for target := range targets {
-		err = errors.Join(err, a.forgetRetiredOf(ctx, target))
+		errs = append(errs, a.forgetRetiredOf(ctx, target))
 	}
-	return err
-}
-
-// recorded lists the node records of ours. Without open-iscsi there are none.
-func (a *Attacher) recorded(ctx context.Context) ([]iscsi.NodeID, error) {
-	nodes, err := a.cfg.ISCSI.Nodes(ctx)
-	if errors.Is(err, iscsi.ErrNotReady) {
-		return nil, nil
-	}
-	return nodes, err
+	return errors.Join(errs...)
 }
 
 // forgetRetiredOf does so for one target, unless an attach to it is in flight: the interface may be used again.
@@ -122,23 +110,8 @@ func (a *Attacher) forgetRetiredOf(ctx context.Context, target string) error {
 	if err != nil {
 		return err
 	}
-	a.recording.Lock()
-	defer a.recording.Unlock()
-	nodes, err := a.cfg.ISCSI.Nodes(ctx)
-	needed, unneeded := map[string]bool{}, map[string]bool{}
-	for _, n := range nodes {
+	return a.records.remove(ctx, func(n iscsi.NodeID) bool {
 		_, there := findSession(sessions, n)
-		if n.Target != target || there || !notUsed(n.Interface, res) {
-			needed[n.Interface] = true
-			continue
-		}
-		unneeded[n.Interface] = true
-		err = errors.Join(err, a.cfg.ISCSI.RemoveNode(ctx, n))
-	}
-	for name := range unneeded {
-		if !needed[name] && err == nil {
-			err = a.cfg.ISCSI.RemoveIface(ctx, name)
-		}
-	}
-	return err
+		return n.Target == target && !there && notUsed(n.Interface, res)
+	})
 }

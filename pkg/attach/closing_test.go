@@ -29,9 +29,9 @@ func TestForgetRetired(t *testing.T) {
 		"nothing but a NIC absent": {nil, "pb-san-x", "", []iscsi.NodeID{x1}, []string{"san-x"}}, // the session has no portal
 	} {
 		t.Run(name, func(t *testing.T) {
-			records := &recordsOnly{nodes: slices.Clone(all)}
-			a := &Attacher{sys: sessionsOf(t, c.iface, "iqn.one"), cfg: Config{
-				ISCSI: records, Interfaces: func() (binding.Resolution, error) { return twoNICs(c.drained...), nil },
+			db := &recordsOnly{nodes: slices.Clone(all)}
+			a := &Attacher{sys: sessionsOf(t, c.iface, "iqn.one"), records: newRecords(db), cfg: Config{
+				Interfaces: func() (binding.Resolution, error) { return twoNICs(c.drained...), nil },
 			}}
 			if c.busy != "" {
 				release, err := a.targets.Share(t.Context(), c.busy)
@@ -40,15 +40,15 @@ func TestForgetRetired(t *testing.T) {
 				}
 				defer release()
 			}
-			if err := a.forgetRetired(t.Context(), twoNICs(c.drained...)); err != nil {
+			if err := a.forgetRetired(t.Context(), all, twoNICs(c.drained...)); err != nil {
 				t.Error(err)
 			}
 			want := slices.DeleteFunc(slices.Clone(all), func(n iscsi.NodeID) bool { return slices.Contains(c.gone, n) })
-			if diff := cmp.Diff(want, records.nodes, cmp.Comparer(func(a, b iscsi.NodeID) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(want, db.nodes, cmp.Comparer(func(a, b iscsi.NodeID) bool { return a == b })); diff != "" {
 				t.Error(diff)
 			}
-			slices.Sort(records.ifaces)
-			if diff := cmp.Diff(c.ifaces, slices.Compact(records.ifaces)); diff != "" {
+			slices.Sort(db.ifaces)
+			if diff := cmp.Diff(c.ifaces, slices.Compact(db.ifaces)); diff != "" {
 				t.Error(diff)
 			}
 		})

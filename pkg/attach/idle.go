@@ -81,40 +81,16 @@ func (a *Attacher) logout(ctx context.Context, s sysfs.Session) {
 	}
 }
 
-// forgetRecords removes the node record of a session that was closed, which may hold a secret; with the target's last
-// session also those of portals that never answered; and the iface records that no node record needs any more.
+// forgetRecords removes the node record of a session that was closed; with the target's last session also those of portals that
+// never answered.
 func (a *Attacher) forgetRecords(ctx context.Context, closed iscsi.NodeID) error {
 	last, err := a.lastOf(closed.Target)
 	if err != nil {
 		return err
 	}
-	a.recording.Lock()
-	defer a.recording.Unlock()
-	nodes, err := a.cfg.ISCSI.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	needed := map[string]bool{}
-	unneeded := map[string]bool{closed.Interface: true}
-	for _, n := range nodes {
-		if n != closed && (n.Target != closed.Target || !last) {
-			needed[n.Interface] = true
-			continue
-		}
-		unneeded[n.Interface] = true
-		if err := a.cfg.ISCSI.RemoveNode(ctx, n); err != nil {
-			return err
-		}
-	}
-	for name := range unneeded {
-		if needed[name] {
-			continue
-		}
-		if err := a.cfg.ISCSI.RemoveIface(ctx, name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.records.remove(ctx, func(n iscsi.NodeID) bool {
+		return n == closed || (last && n.Target == closed.Target)
+	}, closed.Interface)
 }
 
 // lastOf says whether none of our sessions to the target is left.

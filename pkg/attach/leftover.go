@@ -9,24 +9,22 @@ import (
 	"github.com/portbind/portbind/pkg/iscsi"
 )
 
-// forgetLeftovers removes our node records, which may hold secrets, of targets that no attached volume is on and that we have no session
-// with: of one that never let us in, or of the boot before. Whoever attaches a volume there again writes them anew. The records of
-// other targets go with the last session (idle.go).
-func (a *Attacher) forgetLeftovers(ctx context.Context, specs []Spec) {
-	left, err := a.leftovers(ctx, specs)
-	for _, id := range left {
-		err = errors.Join(err, a.forgetTarget(ctx, id))
+// forgetLeftovers removes our node records of targets that no attached volume is on and that we have no session with: of one that
+// never let us in, or of the boot before. Whoever attaches a volume there again writes them anew. The records of other targets
+// go with the last session (idle.go).
+func (a *Attacher) forgetLeftovers(ctx context.Context, nodes []iscsi.NodeID, specs []Spec) error {
+	targets, err := a.leftovers(nodes, specs)
+	errs := []error{err}
+	for _, target := range targets {
+		errs = append(errs, a.forgetTarget(ctx, target))
 	}
-	if err != nil && ctx.Err() == nil {
-		klog.FromContext(ctx).Error(err, "Records of targets without a volume are left")
-	}
+	return errors.Join(errs...)
 }
 
-// leftovers gives one record for each such target.
-func (a *Attacher) leftovers(ctx context.Context, specs []Spec) (left []iscsi.NodeID, err error) {
-	nodes, err := a.recorded(ctx)
-	if err != nil || len(nodes) == 0 {
-		return nil, err
+// leftovers gives such targets.
+func (a *Attacher) leftovers(nodes []iscsi.NodeID, specs []Spec) (left []string, err error) {
+	if len(nodes) == 0 {
+		return nil, nil
 	}
 	sessions, err := a.sys.Sessions()
 	if err != nil {
@@ -42,33 +40,26 @@ func (a *Attacher) leftovers(ctx context.Context, specs []Spec) (left []iscsi.No
 	for _, n := range nodes {
 		if !seen[n.Target] {
 			seen[n.Target] = true
-			left = append(left, n)
+			left = append(left, n.Target)
 		}
 	}
 	return left, nil
 }
 
 // forgetTarget removes the records of a target, unless an attach to it is in flight or has made a session meanwhile.
-func (a *Attacher) forgetTarget(ctx context.Context, id iscsi.NodeID) error {
-	release, ok := a.targets.Alone(id.Target)
+func (a *Attacher) forgetTarget(ctx context.Context, target string) error {
+	release, ok := a.targets.Alone(target)
 	if !ok {
 		return nil
 	}
 	defer release()
-	last, err := a.lastOf(id.Target)
+	last, err := a.lastOf(target)
 	if err != nil || !last {
 		return err
 	}
-	if err := a.forgetRecords(ctx, id); err != nil {
+	if err := a.records.remove(ctx, func(n iscsi.NodeID) bool { return n.Target == target }); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for n := range a.written {
-		if n.Target == id.Target {
-			delete(a.written, n)
-		}
-	}
-	klog.FromContext(ctx).Info("The records of a target were removed: no session to it is left, and no volume is on it", "target", id.Target)
+	klog.FromContext(ctx).Info("The records of a target were removed: no session to it is left, and no volume is on it", "target", target)
 	return nil
 }

@@ -82,8 +82,9 @@ func TestLeftovers(t *testing.T) {
 		"a stranger's session": {sessionsOf(t, "default", "iqn.refused"), []Spec{{Target: "iqn.used"}}, "", all, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			records := &recordsOnly{nodes: slices.Clone(all)}
-			a := &Attacher{cfg: Config{ISCSI: records}, sys: c.sys, written: map[iscsi.NodeID]iscsi.Node{used: {}, refused: {}}}
+			db := &recordsOnly{nodes: slices.Clone(all)}
+			a := &Attacher{sys: c.sys, records: newRecords(db)}
+			a.records.written = map[iscsi.NodeID]iscsi.Node{used: {}, refused: {}}
 			if c.busy != "" {
 				release, err := a.targets.Share(t.Context(), c.busy)
 				if err != nil {
@@ -91,14 +92,16 @@ func TestLeftovers(t *testing.T) {
 				}
 				defer release()
 			}
-			a.forgetLeftovers(t.Context(), c.specs)
-			if diff := cmp.Diff(c.nodes, records.nodes, cmp.Comparer(func(a, b iscsi.NodeID) bool { return a == b })); diff != "" {
+			if err := a.forgetLeftovers(t.Context(), all, c.specs); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.nodes, db.nodes, cmp.Comparer(func(a, b iscsi.NodeID) bool { return a == b })); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(c.ifaces, records.ifaces); diff != "" {
+			if diff := cmp.Diff(c.ifaces, db.ifaces); diff != "" {
 				t.Error(diff)
 			}
-			if _, kept := a.written[refused]; kept != slices.Contains(c.nodes, refused) {
+			if _, kept := a.records.written[refused]; kept != slices.Contains(c.nodes, refused) {
 				t.Errorf("its secret is kept in memory: %v", kept)
 			}
 		})

@@ -65,7 +65,7 @@ type dial struct {
 // does not end with the call that began it.
 func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
 	id := nodeID(d.spec.Target, d.pair)
-	if !d.heal && a.isWritten(a.node(d)) {
+	if !d.heal && a.records.has(a.node(d)) {
 		s, err := a.standing(ctx, id, d, d.have)
 		// One that is down may be in the middle of the login that another call began.
 		if !errors.Is(err, ErrNotFound) && !errors.Is(err, errDown) {
@@ -87,7 +87,7 @@ func (a *Attacher) session(ctx context.Context, d dial) (sysfs.Session, error) {
 }
 
 func (a *Attacher) makeSession(ctx context.Context, id iscsi.NodeID, d dial) (sysfs.Session, error) {
-	if err := a.records(ctx, d); err != nil {
+	if err := a.record(ctx, d); err != nil {
 		return sysfs.Session{}, err
 	}
 	unlock, err := a.sessions.Lock(ctx, fmt.Sprint(id))
@@ -124,74 +124,15 @@ func (a *Attacher) node(d dial) iscsi.Node {
 	return n
 }
 
-// records writes what open-iscsi needs for the session, be it there or not: iscsid reads it when it restarts.
-func (a *Attacher) records(ctx context.Context, d dial) error {
+// record writes what open-iscsi needs for the session, be it there or not: iscsid reads it when it restarts.
+func (a *Attacher) record(ctx context.Context, d dial) error {
 	n := a.node(d)
 	if d.heal {
-		if err := a.recall(ctx, &n); err != nil {
+		if err := a.records.recall(ctx, &n); err != nil {
 			return err
 		}
 	}
-	a.recording.RLock()
-	defer a.recording.RUnlock()
-	if err := a.cfg.ISCSI.EnsureIface(ctx, n.Iface); err != nil {
-		return err
-	}
-	if err := a.cfg.ISCSI.EnsureNode(ctx, n); err != nil || n.KeepCHAP {
-		return err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.written[n.ID()] = n
-	return nil
-}
-
-// recall gives a record the secrets that the attach had: of this process, or of one before it, from the record itself. Where
-// the interface is new to the target, from that of another one: a target knows an initiator, not its interfaces.
-func (a *Attacher) recall(ctx context.Context, n *iscsi.Node) error {
-	a.mu.Lock()
-	w, ok := a.written[n.ID()]
-	a.mu.Unlock()
-	if ok {
-		n.CHAP = w.CHAP
-		return nil
-	}
-	nodes, err := a.cfg.ISCSI.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, other := range nodes {
-		if other == n.ID() {
-			n.KeepCHAP = true
-			return nil
-		}
-	}
-	for _, other := range nodes {
-		if other.Target != n.Target {
-			continue
-		}
-		n.CHAP, err = a.cfg.ISCSI.RecordedCHAP(ctx, other)
-		if n.CHAP != nil {
-			return nil
-		}
-		if err != nil && !errors.Is(err, iscsi.ErrNoRecord) {
-			return err
-		}
-	}
-	n.KeepCHAP = true
-	return nil
-}
-
-// isWritten says that this process has written these very records: what became of them since is for Heal to look at.
-func (a *Attacher) isWritten(n iscsi.Node) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	w, ok := a.written[n.ID()]
-	if !ok || (w.CHAP == nil) != (n.CHAP == nil) || (n.CHAP != nil && *w.CHAP != *n.CHAP) {
-		return false
-	}
-	w.CHAP, n.CHAP = nil, nil
-	return w == n
+	return a.records.write(ctx, n)
 }
 
 // standing gives the session that exists: ErrNotFound when there is none, errDown when it does not work, errWrongNIC

@@ -80,7 +80,6 @@ type exodus struct {
 // volumes, healed before; of one that nobody told of, such as one that is being staged, one path must be left. ErrStays while it
 // is not done: the errors of all are joined.
 func (a *Attacher) Vacate(ctx context.Context, specs []Spec) error {
-	a.forgetLeftovers(ctx, specs)
 	x := &exodus{specs: map[string]Spec{}, spared: map[int]bool{}}
 	for _, s := range specs {
 		x.specs[s.WWID] = s
@@ -89,8 +88,8 @@ func (a *Attacher) Vacate(ctx context.Context, specs []Spec) error {
 	if x.res, err = a.cfg.Interfaces(); err != nil {
 		return err
 	}
-	if err := a.forgetRetired(ctx, x.res); err != nil {
-		klog.FromContext(ctx).Error(err, "Records of interfaces that are to carry no I/O are left")
+	if err := a.forgetNeedless(ctx, specs, x.res); err != nil && ctx.Err() == nil {
+		klog.FromContext(ctx).Error(err, "Records of open-iscsi that nothing needs are left")
 	}
 	if x.hosts, err = a.ourHosts(); err != nil || len(x.hosts) == 0 {
 		return err
@@ -110,6 +109,15 @@ func (a *Attacher) Vacate(ctx context.Context, specs []Spec) error {
 		return a.vacateVolume(ctx, x, wwid)
 	})...)
 	return errors.Join(append(errs, a.closeRetired(ctx, x.hosts))...)
+}
+
+// forgetNeedless removes the records that nothing needs any more.
+func (a *Attacher) forgetNeedless(ctx context.Context, specs []Spec, res binding.Resolution) error {
+	nodes, err := a.records.list(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.forgetLeftovers(ctx, nodes, specs), a.forgetRetired(ctx, nodes, res))
 }
 
 // spec of a volume that nobody told of asks for one path.
