@@ -111,12 +111,13 @@ func (r Rules) lines() ([][2]string, error) {
 	return lines, err
 }
 
-// priority is by host where one is preferred, else by the target's ALUA states.
+// priority is by host where one is preferred, and then I/O goes back when the host is; else by the target's ALUA states, and what
+// multipath's tables or the administrator say of going back.
 func (r Rules) priority() [][2]string {
 	if !r.Prefer {
 		return [][2]string{{"prio", "alua"}}
 	}
-	return [][2]string{{"prio", "weightedpath"}, {"prio_args", `"` + r.priorityArgs() + `"`}}
+	return [][2]string{{"prio", "weightedpath"}, {"prio_args", `"` + r.priorityArgs() + `"`}, {"failback", "immediate"}}
 }
 
 // priorityArgs are expressions over host:channel:id:lun and their priorities; the first that fits counts. With more hosts

@@ -26,13 +26,15 @@ func TestRulesRender(t *testing.T) {
 		{Rules{Grouping: "group_by_prio"}, []string{"path_grouping_policy group_by_prio", "prio alua"}},
 		{
 			Rules{Prefer: true, Preferred: []int{12, 3}},
-			[]string{"path_grouping_policy group_by_prio", "prio weightedpath", `prio_args "hbtl ^(3|12): 50 .* 10"`},
+			[]string{
+				"path_grouping_policy group_by_prio", "prio weightedpath", `prio_args "hbtl ^(3|12): 50 .* 10"`, "failback immediate",
+			},
 		},
 		{
 			Rules{Prefer: true, Grouping: "failover", Selector: "queue-length", NoPathRetry: "1m0s"},
 			[]string{
 				"path_grouping_policy failover", `path_selector "queue-length 0"`, "prio weightedpath", `prio_args "hbtl .* 10"`,
-				"no_path_retry 12",
+				"failback immediate", "no_path_retry 12",
 			},
 		},
 	} {
