@@ -8,8 +8,6 @@ import (
 	"path"
 	"regexp"
 	"strings"
-
-	"sigs.k8s.io/yaml"
 )
 
 // ErrConfig is wrapped by errors about the configuration; the message names the field and what is allowed.
@@ -60,15 +58,6 @@ func CheckName(name string) error {
 			ErrConfig, name)
 	}
 	return nil
-}
-
-// ParseConfig reads YAML strictly: an unknown or duplicate field is an error.
-func ParseConfig(data []byte) (Config, error) {
-	var c Config
-	if err := yaml.UnmarshalStrict(data, &c); err != nil {
-		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
-	}
-	return c, c.Validate()
 }
 
 // Validate checks every field and reports all that is wrong.

@@ -14,21 +14,6 @@ var ErrUnknownInterface = errors.New("unknown interface")
 // ErrNoPair says that interfaces and portals cannot meet.
 var ErrNoPair = errors.New("no interface can reach a portal")
 
-// ErrPairing says that a string is no Pairing.
-var ErrPairing = errors.New("invalid pairing")
-
-// ParsePairing reads a parameter; empty is PairingAuto.
-func ParsePairing(s string) (Pairing, error) {
-	switch p := Pairing(s); p {
-	case "":
-		return PairingAuto, nil
-	case PairingAuto, PairingMesh, PairingFabric:
-		return p, nil
-	default:
-		return "", fmt.Errorf("%w %.64q: want auto, mesh or fabric", ErrPairing, s)
-	}
-}
-
 // Select gives the interfaces of the given names in that order, without repetition. A name without a NIC gives its
 // problem's error, an unconfigured one ErrUnknownInterface; the interfaces that are there come back in either case.
 func (r Resolution) Select(names []string) ([]Interface, error) {

@@ -93,16 +93,3 @@ func TestMatrixWithoutAPair(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestParsePairing(t *testing.T) {
-	for text, want := range map[string]Pairing{"": PairingAuto, "auto": PairingAuto, "mesh": PairingMesh, "fabric": PairingFabric} {
-		if got, err := ParsePairing(text); err != nil || got != want {
-			t.Errorf("%q: got %q, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"Auto", "mesh\n", strings.Repeat("x", 10<<10)} {
-		if _, err := ParsePairing(text); !errors.Is(err, ErrPairing) || len(err.Error()) > 200 {
-			t.Errorf("%.20q: got %v", text, err)
-		}
-	}
-}

@@ -57,7 +57,7 @@ func TestSelection(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := ParseConfig([]byte("interfaces: " + tt.yaml))
+			c, err := parseConfig([]byte("interfaces: " + tt.yaml))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -74,8 +74,8 @@ func newScene(t *testing.T) *scene {
 // resolve goes the way of the node plugin: configuration, NICs, matrix.
 func (s *scene) resolve() []binding.Pair {
 	s.t.Helper()
-	config, err := binding.ParseConfig([]byte("interfaces: [{name: san-a, netdev: san0}, {name: san-b, netdev: san1}]"))
-	s.must(err)
+	config := binding.Config{Interfaces: []binding.InterfaceConfig{{Name: "san-a", NetDev: "san0"}, {Name: "san-b", NetDev: "san1"}}}
+	s.must(config.Validate())
 	nics, err := binding.NICs()
 	s.must(err)
 	interfaces, err := binding.Resolve(config, nics).Select([]string{"san-a", "san-b"})
