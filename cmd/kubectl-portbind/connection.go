@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,9 +46,14 @@ func (c *connection) config() clientcmd.ClientConfig {
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &c.overrides)
 }
 
+var errNoKubeconfig = errors.New("no cluster is configured: set KUBECONFIG or give --kubeconfig")
+
 // cluster gives the cluster whose nodes have a time for their answers. It does not connect.
 func (c *connection) cluster(timeout time.Duration) (clusterview.Cluster, error) {
 	config, err := c.config().ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return clusterview.Cluster{}, errNoKubeconfig
+	}
 	if err != nil {
 		return clusterview.Cluster{}, err
 	}

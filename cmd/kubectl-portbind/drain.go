@@ -27,7 +27,7 @@ func newUndrainCommand(to *connection) *cobra.Command {
 func newNICCommand(to *connection, name, short, long string) *cobra.Command {
 	var node string
 	cmd := &cobra.Command{
-		Use: name + " INTERFACE|NIC --node NODE", Short: short, Long: long, Args: cobra.ExactArgs(1),
+		Use: name + " INTERFACE|NIC --node NODE", Short: short, Long: long, Args: oneNIC,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, err := to.cluster(lookTime)
 			if err != nil {
@@ -55,4 +55,11 @@ func newNICCommand(to *connection, name, short, long string) *cobra.Command {
 	must(cmd.MarkFlagRequired("node"))
 	must(cmd.RegisterFlagCompletionFunc("node", to.completeNodes))
 	return cmd
+}
+
+func oneNIC(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return errors.New("want the name of one interface or NIC; `kubectl portbind interfaces` shows them")
+	}
+	return nil
 }

@@ -48,7 +48,7 @@ func newDrainCommands() []*cobra.Command {
 func newDrainCommand(use, short, long string, run func(context.Context, drainer) (drainReport, error)) *cobra.Command {
 	var flags viewFlags
 	cmd := &cobra.Command{
-		Use: use, Short: short, Long: long, Args: cobra.ExactArgs(1),
+		Use: use, Short: short, Long: long, Args: oneInterface,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := view.ParseFormat(flags.output, view.Table, view.JSON, view.YAML)
 			if err != nil {
@@ -70,6 +70,13 @@ func newDrainCommand(use, short, long string, run func(context.Context, drainer)
 	}
 	flags.add(cmd, "table, json or yaml", time.Minute)
 	return cmd
+}
+
+func oneInterface(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return errors.New("want the name of one interface; `portbind-csi interfaces` shows them")
+	}
+	return nil
 }
 
 // drainer is one of the commands at work.

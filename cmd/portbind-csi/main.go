@@ -35,7 +35,7 @@ func run() int {
 		return int(status)
 	}
 	if err != nil {
-		klog.FromContext(ctx).Error(err, "Stopped")
+		fmt.Fprintln(os.Stderr, "portbind-csi:", err)
 		return 1
 	}
 	return 0
