@@ -30,7 +30,7 @@ const (
 	WrongSubnet State = "WrongSubnet"
 	// FilteredByRPFilter: the kernel drops what comes in, since it would answer through another NIC of the same subnet.
 	FilteredByRPFilter State = "FilteredByRPFilter"
-	// ARPFlux: the NIC answers for addresses of another one in the same subnet, or that one for this.
+	// ARPFlux: the NIC answers for addresses of another one in the same subnet, or asks with them; or not for its own.
 	ARPFlux State = "ARPFlux"
 	// NoPortalReachable: no portal answers through the NIC.
 	NoPortalReachable State = "NoPortalReachable"
@@ -98,7 +98,7 @@ type Session struct {
 // Sysctls are what the kernel does with IPv4 packets and ARP requests on a NIC: the larger of what is set for all NICs
 // and for this one.
 type Sysctls struct {
-	RPFilter, ARPIgnore, ARPAnnounce int
+	RPFilter, ARPIgnore, ARPAnnounce, ARPFilter int
 }
 
 // Way is a NIC and an address that is reached through it.
@@ -115,8 +115,9 @@ type Snapshot struct {
 	Sysctls map[string]Sysctls
 	// Routed says whether the routing table leads to an address through a NIC.
 	Routed map[Way]bool
-	// Returns says whether the routing table sends what comes from an address of a NIC through that NIC.
-	Returns map[Way]bool
+	// Returns says whether the routing table sends what comes from an address of a NIC through that NIC, Strays whether it sends
+	// through that NIC what comes from another NIC's.
+	Returns, Strays map[Way]bool
 	// Unreachable says, by interface, why no portal answers through its NIC.
 	Unreachable map[string]string
 }
@@ -166,10 +167,10 @@ func (s Snapshot) nic(name string) (binding.NIC, bool) {
 	return s.Interfaces.NICs[at], true
 }
 
-// neighbour is a NIC with a subnet that another NIC is in as well.
+// neighbour is a NIC with a subnet that another NIC is in as well, and what both have there.
 type neighbour struct {
-	own netip.Prefix
-	nic string
+	own, other netip.Prefix
+	nic        string
 }
 
 // neighbours are the NICs that share an IPv4 subnet with an interface, be they storage ports or not. A single address is
@@ -181,8 +182,8 @@ func (s Snapshot) neighbours(i binding.Interface) []neighbour {
 			continue
 		}
 		for _, own := range i.Addrs {
-			if slices.ContainsFunc(n.Addrs, func(other netip.Prefix) bool { return shared(own, other) }) {
-				all = append(all, neighbour{own, n.Name})
+			if at := slices.IndexFunc(n.Addrs, func(other netip.Prefix) bool { return shared(own, other) }); at >= 0 {
+				all = append(all, neighbour{own, n.Addrs[at], n.Name})
 				break
 			}
 		}

@@ -110,14 +110,26 @@ func (s Snapshot) rpFilter(i binding.Interface) *Finding {
 	return nil
 }
 
+// arp looks for what leads the others of the subnet to the wrong NIC, or to none. With arp_filter a NIC answers for an address where the
+// way back from that address is through itself: for the right ones with policy routing; without, for all or for none.
 func (s Snapshot) arp(i binding.Interface) *Finding {
 	set, known := s.Sysctls[i.NIC]
 	neighbours := s.neighbours(i)
 	if !known || len(neighbours) == 0 {
 		return nil
 	}
-	ignores := set.ARPIgnore == 1 || set.ARPIgnore == 2
-	if ignores && set.ARPAnnounce == 2 {
+	if n := s.silenced(i, neighbours); n != nil {
+		return &Finding{
+			ARPFlux,
+			fmt.Sprintf("%s shares %s with %s, which is the way back, and does not answer ARP for its own address (arp_filter %d)",
+				i.NIC, n.own.Masked(), n.nic, set.ARPFilter),
+			fmt.Sprintf("sysctl -w net.ipv4.conf.all.arp_filter=0 %s=0, or a routing rule for what comes from %s",
+				sysctlName(i.NIC, "arp_filter"), n.own.Addr()),
+		}
+	}
+	apart := s.apart(i, neighbours)
+	ignores := set.ARPIgnore == 1 || set.ARPIgnore == 2 || (set.ARPFilter == 1 && apart)
+	if ignores && (set.ARPAnnounce == 2 || apart) {
 		return nil
 	}
 	n := neighbours[0]
@@ -128,6 +140,28 @@ func (s Snapshot) arp(i binding.Interface) *Finding {
 		fmt.Sprintf("sysctl -w %s=1 %s=2, or manageSysctls: true in the node's configuration",
 			sysctlName(i.NIC, "arp_ignore"), sysctlName(i.NIC, "arp_announce")),
 	}
+}
+
+// silenced gives the neighbour that is the way back from an address of the interface's, for which arp_filter lets its NIC not answer.
+func (s Snapshot) silenced(i binding.Interface, neighbours []neighbour) *neighbour {
+	if s.Sysctls[i.NIC].ARPFilter == 0 {
+		return nil
+	}
+	for _, n := range neighbours {
+		if back, known := s.Returns[Way{i.NIC, n.own.Addr()}]; known && !back {
+			return &n
+		}
+	}
+	return nil
+}
+
+// apart says that policy routing keeps the NICs of a subnet apart: what comes from the interface's addresses goes through its NIC, and
+// nothing from the others'.
+func (s Snapshot) apart(i binding.Interface, neighbours []neighbour) bool {
+	return !slices.ContainsFunc(neighbours, func(n neighbour) bool {
+		strays, known := s.Strays[Way{i.NIC, n.other.Addr()}]
+		return !s.Returns[Way{i.NIC, n.own.Addr()}] || strays || !known
+	})
 }
 
 // sysctlName is as sysctl(8) takes it: dots in the name of a NIC become slashes.

@@ -41,11 +41,18 @@ func good() Snapshot {
 			{Name: "san-a", NetDev: "eth2"}, {Name: "san-b", NetDev: "eth3.7"},
 		}}, nics),
 		Demands:     []Demand{{Portals: portals("192.0.2.1:3260", "192.0.2.2:3260"), Volume: true}},
-		Sysctls:     map[string]Sysctls{"eth2": {2, 1, 2}, "eth3.7": {0, 1, 2}},
+		Sysctls:     map[string]Sysctls{"eth2": {2, 1, 2, 0}, "eth3.7": {0, 1, 2, 0}},
 		Routed:      map[Way]bool{},
 		Returns:     map[Way]bool{way("eth2", "192.0.2.11"): true, way("eth3.7", "192.0.2.12"): false},
+		Strays:      map[Way]bool{},
 		Unreachable: map[string]string{},
 	}
+}
+
+// route has what comes from each NIC's address go through that NIC.
+func (s *Snapshot) route() {
+	s.Returns[way("eth3.7", "192.0.2.12")] = true
+	s.Strays[way("eth2", "192.0.2.12")], s.Strays[way("eth3.7", "192.0.2.11")] = false, false
 }
 
 // configure resolves another configuration on the same NICs, after they were changed.
@@ -159,14 +166,14 @@ func TestEvaluate(t *testing.T) {
 		},
 		{
 			name: "strict filter where the other NIC is the way back",
-			when: func(s *Snapshot) { s.Sysctls["eth2"], s.Sysctls["eth3.7"] = Sysctls{1, 1, 2}, Sysctls{1, 1, 2} },
+			when: func(s *Snapshot) { s.Sysctls["eth2"], s.Sysctls["eth3.7"] = Sysctls{1, 1, 2, 0}, Sysctls{1, 1, 2, 0} },
 			want: "san-a Compliant, san-b FilteredByRPFilter",
 			says: []string{"eth3.7 shares 192.0.2.0/24 with eth2", "net.ipv4.conf.eth3/7.rp_filter=2"},
 		},
 		{
 			name: "strict filter, policy routing",
 			when: func(s *Snapshot) {
-				s.Sysctls["eth3.7"] = Sysctls{1, 1, 2}
+				s.Sysctls["eth3.7"] = Sysctls{1, 1, 2, 0}
 				s.Returns[way("eth3.7", "192.0.2.12")] = true
 			},
 			want: "san-a Compliant, san-b Compliant",
@@ -174,7 +181,7 @@ func TestEvaluate(t *testing.T) {
 		{
 			name: "strict filter, two subnets",
 			when: func(s *Snapshot) {
-				s.Sysctls = map[string]Sysctls{"eth2": {1, 0, 0}, "eth3.7": {1, 0, 0}}
+				s.Sysctls = map[string]Sysctls{"eth2": {1, 0, 0, 0}, "eth3.7": {1, 0, 0, 0}}
 				s.configure(func(nics []binding.NIC) { nics[2].Addrs = prefixes("198.51.100.12/24") })
 				s.Demands = nil
 			},
@@ -184,7 +191,7 @@ func TestEvaluate(t *testing.T) {
 			name: "the other NIC of the subnet is no storage port",
 			when: func(s *Snapshot) {
 				s.configure(nil, binding.InterfaceConfig{Name: "san-a", NetDev: "eth2"})
-				s.Sysctls["eth2"] = Sysctls{0, 0, 0}
+				s.Sysctls["eth2"] = Sysctls{0, 0, 0, 0}
 			},
 			want: "san-a ARPFlux",
 		},
@@ -193,15 +200,47 @@ func TestEvaluate(t *testing.T) {
 			when: func(s *Snapshot) {
 				s.configure(func(nics []binding.NIC) { nics[2].Addrs = prefixes("192.0.2.12/32") },
 					binding.InterfaceConfig{Name: "san-a", NetDev: "eth2"})
-				s.Sysctls["eth2"] = Sysctls{0, 0, 0}
+				s.Sysctls["eth2"] = Sysctls{0, 0, 0, 0}
 			},
 			want: "san-a Compliant",
 		},
 		{
 			name: "ARP flux",
-			when: func(s *Snapshot) { s.Sysctls["eth2"], s.Sysctls["eth3.7"] = Sysctls{2, 0, 2}, Sysctls{2, 1, 0} },
+			when: func(s *Snapshot) { s.Sysctls["eth2"], s.Sysctls["eth3.7"] = Sysctls{2, 0, 2, 0}, Sysctls{2, 1, 0, 0} },
 			want: "san-a ARPFlux, san-b ARPFlux",
 			says: []string{"arp_ignore 0, arp_announce 2", "net.ipv4.conf.eth2.arp_ignore=1 net.ipv4.conf.eth2.arp_announce=2"},
+		},
+		{
+			// What follows is what User-Mode Linux's kernel was seen to do. Both NICs filter, and eth2 is the way back of both addresses:
+			// eth2 answers for both, and with arp_ignore nobody answers for eth3.7's.
+			name: "arp_filter where the other NIC is the way back",
+			when: func(s *Snapshot) { s.Sysctls["eth2"], s.Sysctls["eth3.7"] = Sysctls{2, 1, 2, 1}, Sysctls{2, 1, 2, 1} },
+			want: "san-a Compliant, san-b ARPFlux",
+			says: []string{"does not answer ARP for its own address", "net.ipv4.conf.eth3/7.arp_filter=0", "what comes from 192.0.2.12"},
+		},
+		{
+			name: "arp_filter alone, without policy routing",
+			when: func(s *Snapshot) {
+				s.Sysctls["eth2"], s.Sysctls["eth3.7"] = Sysctls{2, 0, 2, 1}, Sysctls{2, 0, 2, 1}
+				s.Strays[way("eth2", "192.0.2.12")] = true
+			},
+			want: "san-a ARPFlux, san-b ARPFlux", says: []string{"net.ipv4.conf.eth2.arp_ignore=1"},
+		},
+		{
+			name: "arp_filter and policy routing",
+			when: func(s *Snapshot) {
+				s.Sysctls["eth2"], s.Sysctls["eth3.7"] = Sysctls{2, 0, 0, 1}, Sysctls{2, 0, 0, 1}
+				s.route()
+			},
+			want: "san-a Compliant, san-b Compliant",
+		},
+		{
+			name: "policy routing alone",
+			when: func(s *Snapshot) {
+				s.Sysctls["eth2"], s.Sysctls["eth3.7"] = Sysctls{2, 0, 2, 0}, Sysctls{2, 1, 0, 0}
+				s.route()
+			},
+			want: "san-a ARPFlux, san-b Compliant", says: []string{"arp_ignore 0, arp_announce 2"},
 		},
 		{
 			name: "nothing known of sysctls", when: func(s *Snapshot) { s.Sysctls = nil }, want: "san-a Compliant, san-b Compliant",
@@ -261,7 +300,7 @@ func TestEvaluate(t *testing.T) {
 // A cause comes before what follows from it; all is there for who wants it.
 func TestSeveralFindings(t *testing.T) {
 	s := good()
-	s.Sysctls["eth3.7"] = Sysctls{1, 0, 0}
+	s.Sysctls["eth3.7"] = Sysctls{1, 0, 0, 0}
 	s.Unreachable["san-b"] = "no answer"
 	s.configure(func(nics []binding.NIC) { nics[2].MTU = 1500 })
 	var got []State

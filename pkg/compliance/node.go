@@ -33,7 +33,8 @@ func (n Node) Snapshot(ctx context.Context) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("look at the node's NICs: %w", err)
 	}
 	s := Snapshot{
-		Interfaces: resolution, Sysctls: map[string]Sysctls{}, Routed: map[Way]bool{}, Returns: map[Way]bool{}, Unreachable: map[string]string{},
+		Interfaces: resolution, Sysctls: map[string]Sysctls{}, Routed: map[Way]bool{}, Returns: map[Way]bool{}, Strays: map[Way]bool{},
+		Unreachable: map[string]string{},
 	}
 	var errs []error
 	if n.Demands != nil {
@@ -61,7 +62,7 @@ func ignoreGone(err error) error {
 // sysctls reads what is in force on a NIC.
 func (n Node) sysctls(nic string) (set Sysctls, err error) {
 	for key, value := range map[string]*int{
-		"rp_filter": &set.RPFilter, "arp_ignore": &set.ARPIgnore, "arp_announce": &set.ARPAnnounce,
+		"rp_filter": &set.RPFilter, "arp_ignore": &set.ARPIgnore, "arp_announce": &set.ARPAnnounce, "arp_filter": &set.ARPFilter,
 	} {
 		for _, scope := range []string{"all", nic} {
 			got, readErr := readSysctl(n.Proc, scope, key)
@@ -99,9 +100,11 @@ func (s *Snapshot) routes(i binding.Interface) error {
 		}
 	}
 	for _, n := range s.neighbours(i) {
-		via, err := route(s.stranger(n.own), netlink.RouteGetOptions{SrcAddr: n.own.Addr().AsSlice()})
-		if errs = append(errs, err); err == nil {
-			s.Returns[Way{i.NIC, n.own.Addr()}] = via == nic.Index
+		for from, answers := range map[netip.Addr]map[Way]bool{n.own.Addr(): s.Returns, n.other.Addr(): s.Strays} {
+			via, err := route(s.stranger(n.own), netlink.RouteGetOptions{SrcAddr: from.AsSlice()})
+			if errs = append(errs, err); err == nil {
+				answers[Way{i.NIC, from}] = via == nic.Index
+			}
 		}
 	}
 	return errors.Join(errs...)

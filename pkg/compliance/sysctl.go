@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/portbind/portbind/pkg/binding"
 	"github.com/portbind/portbind/pkg/keep"
 )
 
@@ -47,13 +48,17 @@ type need struct {
 	met func(int) bool
 }
 
-// needs are those of NICs that share a subnet.
-func needs() []need {
-	return []need{
+// needs are those of an interface that shares a subnet with others. arp_filter is left alone where it does no harm.
+func (s Snapshot) needs(i binding.Interface, neighbours []neighbour) []need {
+	all := []need{
 		{"rp_filter", 2, func(v int) bool { return v != 1 }},
 		{"arp_ignore", 1, func(v int) bool { return v == 1 || v == 2 }},
 		{"arp_announce", 2, func(v int) bool { return v == 2 }},
 	}
+	if s.silenced(i, neighbours) != nil {
+		all = append(all, need{"arp_filter", 0, func(v int) bool { return v == 0 }})
+	}
+	return all
 }
 
 // Apply puts back what is not needed any more, and sets what is. It says whether it has changed anything.
@@ -114,10 +119,11 @@ func (k *Keeper) set(ctx context.Context, s Snapshot, known *ledger) (changed bo
 	before := len(known.Settings)
 	for _, i := range s.Interfaces.Interfaces {
 		nic, there := s.nic(i.NIC)
-		if !there || len(s.neighbours(i)) == 0 {
+		neighbours := s.neighbours(i)
+		if !there || len(neighbours) == 0 {
 			continue
 		}
-		for _, n := range needs() {
+		for _, n := range s.needs(i, neighbours) {
 			own, all, err := k.read(nic.Name, n.key)
 			if err != nil {
 				errs = append(errs, ignoreGone(err))

@@ -15,19 +15,19 @@ import (
 func machine(t *testing.T) *Keeper {
 	t.Helper()
 	dir := proc(t, map[string]string{
-		"all/rp_filter": "1", "all/arp_ignore": "0", "all/arp_announce": "0",
-		"eth2/rp_filter": "0", "eth2/arp_ignore": "0", "eth2/arp_announce": "0",
-		"eth3.7/rp_filter": "1", "eth3.7/arp_ignore": "2", "eth3.7/arp_announce": "0",
+		"all/rp_filter": "1", "all/arp_ignore": "0", "all/arp_announce": "0", "all/arp_filter": "0",
+		"eth2/rp_filter": "0", "eth2/arp_ignore": "0", "eth2/arp_announce": "0", "eth2/arp_filter": "1",
+		"eth3.7/rp_filter": "1", "eth3.7/arp_ignore": "2", "eth3.7/arp_announce": "0", "eth3.7/arp_filter": "1",
 	})
 	return &Keeper{Proc: dir, File: filepath.Join(t.TempDir(), "sysctls.json"), BootID: "boot-1", Manage: true}
 }
 
-// values are a NIC's own rp_filter, arp_ignore and arp_announce.
+// values are a NIC's own rp_filter, arp_ignore, arp_announce and arp_filter.
 func (k *Keeper) values(t *testing.T, nic string) string {
 	t.Helper()
 	var all []string
-	for _, n := range needs() {
-		raw, err := os.ReadFile(sysctlPath(k.Proc, nic, n.key))
+	for _, key := range []string{"rp_filter", "arp_ignore", "arp_announce", "arp_filter"} {
+		raw, err := os.ReadFile(sysctlPath(k.Proc, nic, key))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,8 +51,9 @@ func (k *Keeper) want(t *testing.T, eth2, eth3 string) {
 	}
 }
 
-// indexed gives the NICs of a snapshot their indices.
+// indexed gives the NICs of a snapshot their indices, and has them filter ARP as those of machine do.
 func indexed(s Snapshot) Snapshot {
+	s.Sysctls = map[string]Sysctls{"eth2": {1, 0, 0, 1}, "eth3.7": {1, 2, 0, 1}}
 	s.configure(func(nics []binding.NIC) {
 		for i := range nics {
 			nics[i].Index = i + 1
@@ -62,8 +63,9 @@ func indexed(s Snapshot) Snapshot {
 }
 
 const (
-	asWas2, asWas3 = "0 0 0", "1 2 0"
-	set2, set3     = "2 1 2", "2 2 2"
+	asWas2, asWas3 = "0 0 0 1", "1 2 0 1"
+	// With arp_filter eth2 answers for its own address, eth3.7 would not.
+	set2, set3 = "2 1 2 1", "2 2 2 0"
 )
 
 func TestSysctlsAreSetAndPutBack(t *testing.T) {
@@ -107,13 +109,13 @@ func TestSysctlsOfOthers(t *testing.T) {
 	}
 	k.Manage = false
 	k.apply(t, s, true)
-	k.want(t, "0 0 1", asWas3)
+	k.want(t, "0 0 1 1", asWas3)
 
 	// No shared subnet: nothing to set.
 	k.Manage = true
 	s.configure(func(nics []binding.NIC) { nics[2].Addrs = prefixes("198.51.100.12/24") })
 	k.apply(t, s, false)
-	k.want(t, "0 0 1", asWas3)
+	k.want(t, "0 0 1 1", asWas3)
 }
 
 // After a reboot the kernel has its own values again; what the file says is of no use.
@@ -129,8 +131,8 @@ func TestSysctlsAfterReboot(t *testing.T) {
 func TestSysctlsOfNewNIC(t *testing.T) {
 	k, s := machine(t), indexed(good())
 	k.apply(t, s, true)
-	for _, n := range needs() { // made anew, with the kernel's values
-		if err := k.write("eth2", n.key, 0); err != nil {
+	for _, key := range []string{"rp_filter", "arp_ignore", "arp_announce"} { // made anew, with the kernel's values
+		if err := k.write("eth2", key, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

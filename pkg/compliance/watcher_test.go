@@ -78,11 +78,11 @@ func proc(t *testing.T, settings map[string]string) string {
 
 func TestSysctlsInForce(t *testing.T) {
 	n := Node{Proc: proc(t, map[string]string{
-		"all/rp_filter": "1", "all/arp_ignore": "0", "all/arp_announce": "2",
-		"eth2/rp_filter": "2", "eth2/arp_ignore": "1", "eth2/arp_announce": "0",
+		"all/rp_filter": "1", "all/arp_ignore": "0", "all/arp_announce": "2", "all/arp_filter": "0",
+		"eth2/rp_filter": "2", "eth2/arp_ignore": "1", "eth2/arp_announce": "0", "eth2/arp_filter": "1",
 	})}
 	got, err := n.sysctls("eth2")
-	if err != nil || got != (Sysctls{2, 1, 2}) {
+	if err != nil || got != (Sysctls{2, 1, 2, 1}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err := n.sysctls("eth3"); !errors.Is(err, os.ErrNotExist) {

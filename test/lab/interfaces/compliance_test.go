@@ -3,7 +3,10 @@
 package interfaces
 
 import (
+	"errors"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portbind/portbind/test/lab/labenv"
 )
@@ -77,6 +80,43 @@ func (s *scene) filters() {
 	s.sysctl("san1", "arp_ignore", "1")
 	s.poke()
 	s.want("san-b Compliant")
+	s.arpFilter()
+}
+
+// arp_filter lets a NIC answer where the way back is: not at all for san1's address, until a routing rule says so; then it does
+// what arp_ignore is for.
+func (s *scene) arpFilter() {
+	s.T.Helper()
+	addr := s.Net.Addrs[1]
+	s.sysctl("san1", "arp_filter", "1")
+	s.poke()
+	s.want("san-b ARPFlux", "san-a Compliant")
+	if s.found(addr) {
+		s.T.Error("the address of san1 is answered for in spite of the filter")
+	}
+	s.Run("ip", "route", "add", "10.99.0.0/24", "dev", "san1", "table", "111")
+	s.Run("ip", "rule", "add", "from", addr, "table", "111")
+	s.sysctl("san1", "arp_ignore", "0")
+	s.poke()
+	s.want("san-b Compliant", "san-a Compliant")
+	if !s.found(addr) {
+		s.T.Error("nobody answers for the address of san1")
+	}
+	s.sysctl("san1", "arp_ignore", "1")
+	s.sysctl("san1", "arp_filter", "0")
+	s.Run("ip", "rule", "del", "from", addr, "table", "111")
+}
+
+// found says whether the target host learns, by ARP, where an address of the node is.
+func (s *scene) found(addr string) bool {
+	s.T.Helper()
+	s.InTarget("ip", "neigh", "flush", "dev", "br0")
+	conn, err := labenv.DialTarget("tcp", addr+":9")
+	if err == nil {
+		_ = conn.Close()
+	}
+	s.T.Logf("from the target host to %s: %v", addr, err)
+	return errors.Is(err, unix.ECONNREFUSED)
 }
 
 // An address elsewhere, then a route to the portals, which do not know the way back.
