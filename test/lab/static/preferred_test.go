@@ -1,0 +1,53 @@
+//go:build lab
+
+package static
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/portbind/portbind/test/lab/labenv"
+)
+
+// TestPreferred: of an array that multipath's tables do not know, the preferred interface alone carries the I/O; the other one does
+// while it is away, and it does again when it is back. By multipathd's own defaults the I/O would stay where it is.
+func TestPreferred(t *testing.T) {
+	s := labenv.NewNodeStack(t, labenv.StackOptions{Node: labenv.NodeOptions{Config: map[string]any{"sessionLinger": "1s"}}})
+	s.PlainArray(arrayIQN, 64<<20)
+	v := s.Adopt(&csi.Volume{VolumeId: "static/plain", VolumeContext: map[string]string{
+		"iqn": arrayIQN, "portals": strings.Join(s.Net.Portals, ","), "lun": "1", "interfaces": "san-a,san-b",
+		"preferredInterface": "san-b",
+	}}, labenv.MountExt4)
+	v.PublishContext = map[string]string{"lun": "1"}
+	v.Attach()
+	load := s.Load(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"})
+	other, preferred := s.Net.NICs[0], s.Net.NICs[1]
+	carries(s, preferred, other)
+	s.LinkDown(preferred)
+	carries(s, other, preferred)
+	s.LinkUp(preferred)
+	carries(s, preferred, other)
+	load.Finish()
+	v.Detach()
+	s.Tidy()
+}
+
+// carries waits until one NIC carries I/O, and the other no more than the checks of its paths.
+func carries(s *labenv.Stack, nic, idle string) {
+	s.T.Helper()
+	took := s.Eventually(time.Minute, nic+" alone to carry I/O", func() bool {
+		_, before := s.Bytes(nic)
+		_, idleBefore := s.Bytes(idle)
+		time.Sleep(time.Second) // what is measured is a rate
+		_, after := s.Bytes(nic)
+		_, idleAfter := s.Bytes(idle)
+		return after-before > 1<<20 && idleAfter-idleBefore < 1<<17
+	})
+	s.T.Logf("%s carries after %v", nic, took.Round(100*time.Millisecond))
+	if s.T.Failed() {
+		s.T.Log(s.Multipathd("show topology"))
+	}
+}
