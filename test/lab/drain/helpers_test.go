@@ -5,6 +5,7 @@ package drain
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,13 +78,19 @@ func (s *scene) finish() {
 	s.any.Down()
 }
 
-// smooth fails the test when a write since the last call took too long.
-func (s *scene) smooth(what string) {
+// rough says that a write since the last call took too long.
+func (s *scene) rough(what string) bool {
 	s.t.Helper()
 	took, allowed := s.load.Stall(), maxStall+2*s.noise
 	s.t.Logf("%s: longest write %v (allowed: %v)", what, took.Round(time.Millisecond), allowed.Round(time.Millisecond))
-	if took > allowed {
-		s.t.Errorf("%s: a write took %v", what, took)
+	return took > allowed
+}
+
+// smooth fails the test then.
+func (s *scene) smooth(what string) {
+	s.t.Helper()
+	if s.rough(what) {
+		s.t.Errorf("%s: a write took too long", what)
 	}
 }
 
@@ -100,13 +107,19 @@ func configured(entries ...string) []map[string]string {
 // reconfigure starts the plugin anew with other interfaces, as an upgrade does.
 func (s *scene) reconfigure(entries ...string) {
 	s.t.Helper()
+	s.restart(map[string]any{"interfaces": configured(entries...)})
+}
+
+// restart starts the plugin anew with some values of its configuration changed.
+func (s *scene) restart(change map[string]any) {
+	s.t.Helper()
 	raw, err := os.ReadFile(s.Node.Config)
 	var c map[string]any
 	if err == nil {
 		err = yaml.Unmarshal(raw, &c)
 	}
 	if err == nil {
-		c["interfaces"] = configured(entries...)
+		maps.Copy(c, change)
 		raw, err = yaml.Marshal(c)
 	}
 	if err == nil {
@@ -192,15 +205,23 @@ func over(name string) (nics []string) {
 	return nics
 }
 
+// present says that an interface has sessions, whatever their state.
+func present(name string) bool {
+	return slices.ContainsFunc(labenv.Sessions(), func(x labenv.Session) bool { return x.Iface == "pb-"+name })
+}
+
+// halved says that the kernel's map has half of the paths, and uses them.
+func halved(v *labenv.Volume) bool {
+	return len(labenv.MapPaths(v.Map())) == allPaths/2 && active(v) == allPaths/2
+}
+
 // left waits until nothing is left of an interface, and the rest works: in the kernel, with multipathd, with open-iscsi.
 func (s *scene) left(name string, vs ...*labenv.Volume) {
 	s.t.Helper()
-	s.Eventually(30*time.Second, "the sessions of "+name+" to end", func() bool {
-		return !slices.ContainsFunc(labenv.Sessions(), func(x labenv.Session) bool { return x.Iface == "pb-"+name })
-	})
+	s.Eventually(30*time.Second, "the sessions of "+name+" to end", func() bool { return !present(name) })
 	for _, v := range vs {
-		if n := len(labenv.MapPaths(v.Map())); active(v) != allPaths/2 || n != allPaths/2 {
-			s.t.Errorf("%s: %d of %d paths are active", v.VolumeId, active(v), n)
+		if !halved(v) {
+			s.t.Errorf("%s: %d of %d paths are active", v.VolumeId, active(v), len(labenv.MapPaths(v.Map())))
 		}
 		s.Eventually(30*time.Second, "multipathd to know the paths that are left", func() bool {
 			all, ready := known(v)
