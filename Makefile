@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.cache/go/bin:$(PATH)
 export LAB_CMD
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD_FLAGS := -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 IMAGE ?= localhost/portbind-csi:$(VERSION)
 FUZZTIME ?= 10s
 comma := ,
@@ -33,7 +33,7 @@ setup:
 
 .PHONY: build
 build: setup ## Static binaries of every command into bin/
-	@. hack/lib.sh; stage 'binaries in bin/' env $(GO_BUILD) -o bin/ ./cmd/...; finish build
+	@. hack/lib.sh; CGO_ENABLED=0 stage 'binaries in bin/' compile $(BUILD_FLAGS) -o bin/ -- ./cmd/...; finish build
 
 .PHONY: demo
 demo: build ## The whole story with kubectl, on a Kubernetes cluster that it brings up on this machine (cluster-down ends it)

@@ -45,3 +45,31 @@ finish() {
     $((SECONDS - stage_began)) "$plain"
   return 1
 }
+
+# compile [FLAG...] -- PACKAGE...: go build that tells how far it is, for the first time takes minutes. Nothing is told when it is quick.
+compile() {
+  local flags=()
+  while [ "$1" != -- ]; do flags+=("$1"); shift; done
+  shift
+  local total
+  total=$(go list -deps "$@" | wc -l)
+  go build -v "${flags[@]}" "$@" 2>&1 | counted "$total"
+}
+
+# counted TOTAL: passes lines on, except the names of packages that `go build -v` prints: these it counts.
+counted() {
+  local line rc count=0 shown=$SECONDS
+  while :; do
+    rc=0
+    IFS= read -r -t 5 line || rc=$?
+    case $rc,$line in
+      0,*[:\ ]* | 0,'#'*) printf '%s\n' "$line" ;;
+      0,*) count=$((count + 1)) ;;
+      *) [ $rc -gt 128 ] || break ;; # the end; above 128 it was only quiet
+    esac
+    if [ $((SECONDS - shown)) -ge 15 ]; then
+      printf '    compiling: %d of %d packages\n' "$count" "$1"
+      shown=$SECONDS
+    fi
+  done
+}
