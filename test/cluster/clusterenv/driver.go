@@ -77,12 +77,18 @@ func (r *Release) run(args ...string) string {
 // Install installs or upgrades, with values changed as helm's --set has them, and waits until all pods are ready.
 func (r *Release) Install(set ...string) {
 	r.e.T.Helper()
+	r.Change(set...)
+	r.e.DriverReady()
+}
+
+// Change is Install for what lets some pods never become ready: it does not wait.
+func (r *Release) Change(set ...string) {
+	r.e.T.Helper()
 	args := []string{"upgrade", "--install", release, r.chart, "--values", r.values}
 	for _, value := range set {
 		args = append(args, "--set", value)
 	}
 	r.run(args...)
-	r.e.DriverReady()
 }
 
 // Uninstall removes the driver and waits until its pods are gone.
