@@ -76,8 +76,7 @@ func stalls(t *testing.T, e *labenv.Env, b *bare, file string) (s stall) {
 	t.Helper()
 	w := e.Writer(file)
 	for n := range cuts {
-		acked := w.Result().Acked
-		e.Eventually(30*time.Second, "writes to begin", func() bool { return w.Result().Acked > acked+100 })
+		steady(e, b, w)
 		w.ResetStall()
 		lost, back := cut(e, b)
 		s.write = append(s.write, w.Result().Stall)
@@ -87,6 +86,18 @@ func stalls(t *testing.T, e *labenv.Env, b *bare, file string) (s stall) {
 	check(t, w.Stop(time.Minute).Err)
 	check(t, w.Verify(file))
 	return s
+}
+
+// steady waits until all paths have been used for a while: right after its return a path may fail once more.
+func steady(e *labenv.Env, b *bare, w *labenv.Writer) {
+	e.T.Helper()
+	acked, since := w.Result().Acked, time.Now()
+	e.Eventually(2*time.Minute, "writes over all paths", func() bool {
+		if activePaths(b.dm, b.id) != allPaths {
+			since = time.Now()
+		}
+		return w.Result().Acked > acked+100 && time.Since(since) > 5*time.Second
+	})
 }
 
 // cut takes the link away and gives it back.
