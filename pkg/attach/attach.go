@@ -52,6 +52,7 @@ func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
 		return Device{}, err
 	}
 	times.lap("announce")
+	a.timing.wish(spec.WWID, spec)
 	paths, failed, err := a.gather(ctx, spec, pairs)
 	if err != nil {
 		return Device{}, err
@@ -120,6 +121,8 @@ func (a *Attacher) build(ctx context.Context, spec Spec, paths []path, failed []
 	if err != nil {
 		return Device{}, err
 	}
+	a.timing.wish(disks[0].WWID, spec)
+	a.tryTimers(ctx, spec.Target)
 	info, fresh, err := a.assemble(ctx, id, s, disks)
 	if err != nil {
 		return Device{}, err

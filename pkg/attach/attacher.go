@@ -23,6 +23,8 @@ type Initiator interface {
 	Ready(ctx context.Context) error
 	EnsureIface(ctx context.Context, i iscsi.Iface) error
 	EnsureNode(ctx context.Context, n iscsi.Node) error
+	KeepTimers(ctx context.Context, id iscsi.NodeID, t iscsi.Timers) error
+	KeepNoop(ctx context.Context, session int, t iscsi.Timers) (changed bool, err error)
 	RecordedCHAP(ctx context.Context, id iscsi.NodeID) (*iscsi.CHAP, error)
 	Nodes(ctx context.Context) ([]iscsi.NodeID, error)
 	Login(ctx context.Context, id iscsi.NodeID) error
@@ -71,6 +73,7 @@ type Attacher struct {
 	scans    keylock.Mutexes // by SCSI host
 	targets  keylock.Shares  // by target: attaches in flight against logouts
 	records  *records
+	timing   timing
 
 	setup    keylock.Mutexes // one, for prepared
 	prepared bool

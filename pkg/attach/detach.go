@@ -95,6 +95,9 @@ func (a *Attacher) takeDown(ctx context.Context, id, wwid string) (gone bool, er
 	_, err = a.dm.Find(multipath.UUID(id))
 	if errors.Is(err, multipath.ErrNotFound) {
 		a.dropRules(ctx, id)
+		if target := a.timing.forget(wwid); target != "" {
+			a.tryTimers(ctx, target)
+		}
 		return true, nil
 	}
 	return false, err

@@ -68,6 +68,7 @@ func (a *Attacher) takeBack(ctx context.Context, r *returns, sessions []sysfs.Se
 			delete(r.back, s.ID)
 		case before[s.ID] && a.reinstate(ctx, s):
 			r.back[s.ID] = &comeback{at: now}
+			a.tryTimers(ctx, s.Target) // iscsid has given it those of its login
 		case before[s.ID]:
 			r.lost[s.ID] = true // not all the way back
 		case c != nil && !a.noLink(s.NIC) && a.reinstateFailed(ctx, s): // else it is failed for a reason (pkg/failfast)

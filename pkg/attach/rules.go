@@ -189,7 +189,8 @@ func (a *Attacher) governAttached(ctx context.Context, wwid string, latest func(
 		return err
 	}
 	_, err = a.govern(ctx, strings.TrimPrefix(info.UUID, multipath.UUID("")), spec)
-	return err
+	a.timing.wish(wwid, spec)
+	return errors.Join(err, a.keepTimers(ctx, spec.Target))
 }
 
 // keepGoverned follows sessions that were made after their volume was attached: their paths are preferred by the number of their SCSI host.

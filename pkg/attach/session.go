@@ -115,7 +115,7 @@ func (a *Attacher) standingNow(ctx context.Context, id iscsi.NodeID, d dial) (sy
 // node is what the pair's records should say.
 func (a *Attacher) node(d dial) iscsi.Node {
 	n := iscsi.Node{
-		Target: d.spec.Target, Portal: d.pair.Portal, Timers: a.cfg.Timers,
+		Target: d.spec.Target, Portal: d.pair.Portal, Timers: a.timersOf(d.spec.Target),
 		Iface: iscsi.Iface{Interface: d.pair.Interface.Name, NIC: d.pair.Interface.NIC, Initiator: d.spec.Initiator},
 	}
 	if c := d.spec.CHAP; c != nil {
@@ -132,6 +132,7 @@ func (a *Attacher) record(ctx context.Context, d dial) error {
 			return err
 		}
 	}
+	defer a.rewritten(n.ID())
 	return a.records.write(ctx, n)
 }
 

@@ -38,7 +38,13 @@ type Policy struct {
 	// PreferredInterface carries the I/O while one of its paths works.
 	PreferredInterface string
 	NoPathRetry        string
+	// FailureDetection is DetectFast, or empty: as the Attacher's Timers say. Volumes of one target share its sessions: those of
+	// a node are fast while one of its volumes is to be.
+	FailureDetection string
 }
+
+// DetectFast gives up a path that answers no more after iscsi.QuickTimers.
+const DetectFast = "fast"
 
 // CHAP holds what initiator and target prove to each other. Secrets: never logged, never in an error.
 type CHAP struct {

@@ -51,6 +51,10 @@ func TestModifyVolume(t *testing.T) {
 	h.wantPublished(plain, map[string]string{})
 	h.want(h.modify(plain.GetVolumeId(), map[string]string{"pathGroupingPolicy": "failover"}), codes.OK, "modify")
 	h.wantPublished(plain, map[string]string{"pathGroupingPolicy": "failover"})
+	h.want(h.modify(plain.GetVolumeId(), map[string]string{"failureDetection": "fast"}), codes.OK, "modify")
+	h.wantPublished(plain, map[string]string{"pathGroupingPolicy": "failover", "failureDetection": "fast"})
+	h.want(h.modify(plain.GetVolumeId(), map[string]string{"failureDetection": "default"}), codes.OK, "modify")
+	h.wantPublished(plain, map[string]string{"pathGroupingPolicy": "failover"})
 }
 
 func TestModifyVolumeRefused(t *testing.T) {
@@ -73,6 +77,7 @@ func TestModifyVolumeRefused(t *testing.T) {
 		"unknown selector":  {v.GetVolumeId(), map[string]string{"pathSelector": "best"}, codes.InvalidArgument, []string{"pathSelector", "best", "queue-length"}},
 		"unknown grouping":  {v.GetVolumeId(), map[string]string{"pathGroupingPolicy": "x"}, codes.InvalidArgument, []string{"failover"}},
 		"unknown interface": {v.GetVolumeId(), map[string]string{"preferredInterface": "san-z"}, codes.InvalidArgument, []string{"san-z", "san-a, san-b"}},
+		"no such detection": {v.GetVolumeId(), map[string]string{"failureDetection": "1s"}, codes.InvalidArgument, []string{"failureDetection", "1s", "fast, default"}},
 		"no time":           {v.GetVolumeId(), map[string]string{"noPathRetry": "forever"}, codes.InvalidArgument, []string{"forever", "queue, fail", "30s"}},
 		"does not go with what it has": {
 			v.GetVolumeId(), map[string]string{"pathGroupingPolicy": "multibus"}, codes.InvalidArgument, []string{"pathGroupingPolicy", "preferredInterface"},

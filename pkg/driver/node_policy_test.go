@@ -34,7 +34,8 @@ func newCluster() *cluster {
 		classes: map[string]map[string]string{
 			"a":           {"preferredInterface": "san-a"},
 			"slow":        {"noPathRetry": "5m", "pathSelector": "round-robin"},
-			"plain":       {"preferredInterface": "", "pathSelector": "", "noPathRetry": ""},
+			"plain":       {"preferredInterface": "", "pathSelector": "", "noPathRetry": "", "failureDetection": "default"},
+			"quick":       {"failureDetection": "fast"},
 			"again plain": {"noPathRetry": ""},
 			"wrong":       {"pathSelector": "fastest"},
 			"multi":       {"pathGroupingPolicy": "multibus"},
@@ -124,11 +125,14 @@ func TestAdoptClass(t *testing.T) {
 		}
 	}
 	r.wantPolicy(t, sum, "slow")
+	r.adopt(t, c, "quick")
+	sum.FailureDetection = "fast"
+	r.wantPolicy(t, sum, "quick")
 	r.adopt(t, c, "plain")
 	r.wantPolicy(t, staging.Policy{}, "plain")
 	r.adopt(t, c, "again plain")
 	r.wantPolicy(t, staging.Policy{}, "again plain")
-	told := []string{testID + " of shop/data is a", testID + " of shop/data is slow", testID + " of shop/data is plain"}
+	told := []string{testID + " of shop/data is a", testID + " of shop/data is slow", testID + " of shop/data is quick", testID + " of shop/data is plain"}
 	if diff := cmp.Diff(told, c.told); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
 	}

@@ -88,6 +88,26 @@ func writeNode(root string, n Node, tuned []setting) error {
 	return errors.Join(removeUntagged(target, id), ensureFile(target, existing[0], data))
 }
 
+// KeepTimers has a node record name these timers, and leaves the rest of it as it is. Without a record there is nothing to do. A
+// session that exists already keeps what it logged in with: see KeepNoop.
+func (c *Client) KeepTimers(_ context.Context, id NodeID, t Timers) error {
+	if err := checkID(id); err != nil {
+		return wrap("write timers", NodeID{}, err)
+	}
+	err := c.inDB(func(root string) error {
+		files, err := nodeFiles(root, id)
+		for _, file := range files {
+			data, readErr := os.ReadFile(file)
+			if readErr == nil {
+				readErr = ensureFile(filepath.Join(root, "nodes", id.Target), file, withTimers(data, t))
+			}
+			err = errors.Join(err, readErr)
+		}
+		return err
+	})
+	return wrap("write timers", id, err)
+}
+
 // RecordedCHAP gives what a node record logs in with; nil when it says nothing of it. ErrNoRecord when there is none.
 func (c *Client) RecordedCHAP(_ context.Context, id NodeID) (chap *CHAP, err error) {
 	err = c.inDB(func(root string) error {

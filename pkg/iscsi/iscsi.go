@@ -50,6 +50,8 @@ type Client struct {
 	host       Host
 	configFile string
 	sys, proc  string
+	// kernel sends a request to the kernel's iSCSI: askKernel.
+	kernel func(request []byte) (answer []byte, err error)
 
 	// mu guards dbRoot and orders changes of records; it is never held while a program runs.
 	mu     sync.Mutex
@@ -65,7 +67,7 @@ func New(o Options) *Client {
 		return s
 	}
 	return &Client{
-		host: o.Host, dbRoot: o.DBRoot,
+		host: o.Host, dbRoot: o.DBRoot, kernel: askKernel,
 		configFile: pick(o.ConfigFile, "/etc/iscsi/iscsid.conf"),
 		sys:        pick(o.Sys, "/sys"), proc: pick(o.Proc, "/proc"),
 	}
@@ -127,9 +129,23 @@ func DefaultTimers() Timers {
 	return Timers{NoopInterval: 2 * time.Second, NoopTimeout: 2 * time.Second, Replacement: 2 * time.Second, Login: 15 * time.Second}
 }
 
+// QuickTimers fail a silent path over within 4 s: it is lost 2 s after it was last heard, and 1 s later its I/O goes to another. That is
+// as fast as iscsid and multipathd can be told, which count in seconds. A target that pauses for 2 s loses its paths for a moment.
+func QuickTimers() Timers {
+	return Timers{NoopInterval: time.Second, NoopTimeout: time.Second, Replacement: time.Second, Login: 5 * time.Second}
+}
+
 // TolerantTimers are for networks that lose packets for seconds now and then: a stall ends within 16 s.
 func TolerantTimers() Timers {
 	return Timers{NoopInterval: 5 * time.Second, NoopTimeout: 5 * time.Second, Replacement: 5 * time.Second, Login: 15 * time.Second}
+}
+
+// Sooner gives the shorter of each.
+func (t Timers) Sooner(u Timers) Timers {
+	return Timers{
+		NoopInterval: min(t.NoopInterval, u.NoopInterval), NoopTimeout: min(t.NoopTimeout, u.NoopTimeout),
+		Replacement: min(t.Replacement, u.Replacement), Login: min(t.Login, u.Login),
+	}
 }
 
 // Node is what a node record says.

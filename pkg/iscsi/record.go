@@ -21,6 +21,14 @@ const (
 	maxTag = 65535
 )
 
+// The timers of a record.
+const (
+	replacementKey = "node.session.timeo.replacement_timeout"
+	loginKey       = "node.conn[0].timeo.login_timeout"
+	intervalKey    = "node.conn[0].timeo.noop_out_interval"
+	timeoutKey     = "node.conn[0].timeo.noop_out_timeout"
+)
+
 // maxValue is what idbm_recinfo_config reads of a value, less its NUL (VALUE_MAXVAL).
 const maxValue = 255
 
@@ -145,13 +153,13 @@ func nodeRecord(n Node, tag int, tuned []setting) ([]byte, error) {
 	// A lost session is reopened for as long as it takes.
 	r.set("node.session.reopen_max", "0")
 	r.auth(n.CHAP)
-	r.seconds("node.session.timeo.replacement_timeout", n.Timers.Replacement)
+	r.seconds(replacementKey, n.Timers.Replacement)
 	r.set("node.conn[0].address", n.Portal.Addr().String())
 	r.set("node.conn[0].port", fmt.Sprint(n.Portal.Port()))
 	r.set("node.conn[0].startup", "manual")
-	r.seconds("node.conn[0].timeo.login_timeout", n.Timers.Login)
-	r.seconds("node.conn[0].timeo.noop_out_interval", n.Timers.NoopInterval)
-	r.seconds("node.conn[0].timeo.noop_out_timeout", n.Timers.NoopTimeout)
+	r.seconds(loginKey, n.Timers.Login)
+	r.seconds(intervalKey, n.Timers.NoopInterval)
+	r.seconds(timeoutKey, n.Timers.NoopTimeout)
 	return r.bytes()
 }
 
@@ -183,10 +191,25 @@ func recordTag(data []byte) int {
 
 // withTag replaces the tag in a record of ours.
 func withTag(data []byte, tag int) []byte {
+	return with(data, map[string]string{tagKey: strconv.Itoa(tag)})
+}
+
+// withTimers replaces the timers in a record of ours.
+func withTimers(data []byte, t Timers) []byte {
+	seconds := func(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
+	return with(data, map[string]string{
+		replacementKey: seconds(t.Replacement), loginKey: seconds(t.Login),
+		intervalKey: seconds(t.NoopInterval), timeoutKey: seconds(t.NoopTimeout),
+	})
+}
+
+// with replaces the values of keys that are there.
+func with(data []byte, values map[string]string) []byte {
 	var out strings.Builder
 	for line := range strings.Lines(string(data)) {
-		if strings.HasPrefix(line, tagKey+" = ") {
-			line = fmt.Sprintf("%s = %d\n", tagKey, tag)
+		key, _, _ := strings.Cut(line, " = ")
+		if value, ok := values[key]; ok {
+			line = key + " = " + value + "\n"
 		}
 		out.WriteString(line)
 	}

@@ -88,6 +88,7 @@ type Policy struct {
 	PathGroupingPolicy string `json:"pathGroupingPolicy,omitempty"`
 	PreferredInterface string `json:"preferredInterface,omitempty"`
 	NoPathRetry        string `json:"noPathRetry,omitempty"`
+	FailureDetection   string `json:"failureDetection,omitempty"`
 }
 
 // Live says how the policy of an attachment came to differ from the one that the volume was published with.

@@ -13,13 +13,19 @@ const (
 	keyPathGroupingPolicy = "pathGroupingPolicy"
 	keyPreferredInterface = "preferredInterface"
 	keyNoPathRetry        = "noPathRetry"
+	keyFailureDetection   = "failureDetection"
 )
+
+var policyKeys = []string{keyPathSelector, keyPathGroupingPolicy, keyPreferredInterface, keyNoPathRetry, keyFailureDetection}
 
 // Values of the path policy that mean something here.
 const (
 	groupMultibus = "multibus"
 	retryQueue    = "queue"
 	retryFail     = "fail"
+
+	detectFast    = "fast"
+	detectDefault = "default"
 )
 
 const (
@@ -44,6 +50,8 @@ type Policy struct {
 	PreferredInterface string
 	// NoPathRetry is what I/O does when no path works: queue, fail, or a time in time.Duration's form.
 	NoPathRetry string
+	// FailureDetection is how soon a path is given up that answers no more: fast, or as the node is configured.
+	FailureDetection string
 }
 
 // ParseMutableParameters applies those of a VolumeAttributesClass to a policy: a key that is there replaces, with an empty
@@ -71,7 +79,7 @@ func (p Policy) with(f *fields) (Policy, error) {
 // policy takes the keys of a policy that are there.
 func (f *fields) policy() map[string]string {
 	raw := map[string]string{}
-	for _, k := range []string{keyPathSelector, keyPathGroupingPolicy, keyPreferredInterface, keyNoPathRetry} {
+	for _, k := range policyKeys {
 		if v, ok := f.values[k]; ok {
 			raw[k] = v
 		}
@@ -91,6 +99,7 @@ func (p Policy) apply(f *fields, raw map[string]string) (Policy, error) {
 		{keyPathGroupingPolicy, &p.PathGroupingPolicy, oneOf(pathGroupings)},
 		{keyPreferredInterface, &p.PreferredInterface, parseInterface},
 		{keyNoPathRetry, &p.NoPathRetry, parseRetry},
+		{keyFailureDetection, &p.FailureDetection, parseDetection},
 	} {
 		s, ok := raw[field.key]
 		if !ok {
@@ -140,6 +149,17 @@ func parseRetry(field, s string) (string, error) {
 	return d.String(), nil
 }
 
+// parseDetection takes the default's name, too, which is kept as nothing.
+func parseDetection(field, s string) (string, error) {
+	if s == detectDefault {
+		return "", nil
+	}
+	if s != detectFast {
+		return "", NewFieldError(field, s, detectFast+", "+detectDefault)
+	}
+	return s, nil
+}
+
 // Attributes is the policy as the target keeps it: what ParseAttributes takes.
 func (p Policy) Attributes() map[string]string {
 	m := map[string]string{}
@@ -152,6 +172,7 @@ func (p Policy) add(m map[string]string) {
 	setIf(m, keyPathGroupingPolicy, p.PathGroupingPolicy)
 	setIf(m, keyPreferredInterface, p.PreferredInterface)
 	setIf(m, keyNoPathRetry, p.NoPathRetry)
+	setIf(m, keyFailureDetection, p.FailureDetection)
 }
 
 // CheckInterface refuses a preferred interface that is not among those that the volume uses, or, where that is not known,

@@ -11,8 +11,11 @@ func TestPolicy(t *testing.T) {
 	t.Parallel()
 	full := map[string]string{
 		"pathSelector": "queue-length", "pathGroupingPolicy": "failover", "preferredInterface": "san-a", "noPathRetry": "90s",
+		"failureDetection": "fast",
 	}
-	want := Policy{PathSelector: "queue-length", PathGroupingPolicy: "failover", PreferredInterface: "san-a", NoPathRetry: "1m30s"}
+	want := Policy{
+		PathSelector: "queue-length", PathGroupingPolicy: "failover", PreferredInterface: "san-a", NoPathRetry: "1m30s", FailureDetection: "fast",
+	}
 	p, err := ParseParameters(full)
 	if diff := cmp.Diff(want, p.Policy); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
@@ -38,6 +41,7 @@ func TestStaticPolicy(t *testing.T) {
 	m := map[string]string{"iqn": "iqn.2026-11.io.example", "portals": "192.0.2.1", "lun": "7", "interfaces": "san-a,san-b"}
 	for key, bad := range map[string]string{
 		"pathSelector": "fastest", "pathGroupingPolicy": "x", "preferredInterface": "san-c", "noPathRetry": "1ms",
+		"failureDetection": "slow",
 	} {
 		wrong := maps.Clone(m)
 		wrong[key] = bad
@@ -52,9 +56,11 @@ func TestStaticPolicy(t *testing.T) {
 
 func TestPolicyDefault(t *testing.T) {
 	t.Parallel()
-	p, err := ParseParameters(nil)
-	if err != nil || p.Policy != (Policy{}) || len(p.Policy.Attributes()) != 0 {
-		t.Errorf("%+v, %v", p.Policy, err)
+	for _, m := range []map[string]string{nil, {"failureDetection": "default"}} {
+		p, err := ParseParameters(m)
+		if err != nil || p.Policy != (Policy{}) || len(p.Policy.Attributes()) != 0 {
+			t.Errorf("%v: %+v, %v", m, p.Policy, err)
+		}
 	}
 	if m := (PublishContext{LUN: 1}).Map(); !maps.Equal(m, map[string]string{"lun": "1"}) {
 		t.Errorf("publish context is %v", m)
@@ -88,6 +94,13 @@ func TestMutableParameters(t *testing.T) {
 	}
 	_, err := ParseMutableParameters(have, map[string]string{"pathGroupingPolicy": "multibus"})
 	wantRefused(t, `mutable_parameters["pathGroupingPolicy"]`, "multibus", err)
+	have = Policy{FailureDetection: "fast"}
+	for _, back := range []string{"default", ""} {
+		got, err := ParseMutableParameters(have, map[string]string{"failureDetection": back})
+		if err != nil || got != (Policy{}) {
+			t.Errorf("%q: %+v, %v", back, got, err)
+		}
+	}
 }
 
 func TestPolicyRefused(t *testing.T) {
@@ -96,6 +109,7 @@ func TestPolicyRefused(t *testing.T) {
 		"pathSelector":       append([]string{"Round-Robin", "service-time 0", "historical-service-time"}, hostile...),
 		"pathGroupingPolicy": append([]string{"group_by_serial", "MULTIBUS"}, hostile...),
 		"preferredInterface": append([]string{"San-a", "san-a,san-b", "-a", "eth0:1"}, hostile...),
+		"failureDetection":   append([]string{"Fast", "tolerant", "1s", "fast "}, hostile...),
 		"noPathRetry": append([]string{
 			"0", "12", "-1s", "4s", "25h", "1.5s", "30", "Queue", "queue ", "30s\n", "5m ", "99999999999999999999s",
 		}, hostile...),
@@ -145,12 +159,13 @@ func TestCheckInterface(t *testing.T) {
 
 func FuzzPolicy(f *testing.F) {
 	for _, h := range hostile {
-		f.Add(h, h, h, h)
+		f.Add(h, h, h, h, h)
 	}
-	f.Add("round-robin", "failover", "san-a", "30s")
-	f.Fuzz(func(t *testing.T, selector, grouping, preferred, retry string) {
+	f.Add("round-robin", "failover", "san-a", "30s", "fast")
+	f.Fuzz(func(t *testing.T, selector, grouping, preferred, retry, detection string) {
 		p, err := ParseMutableParameters(Policy{}, map[string]string{
 			"pathSelector": selector, "pathGroupingPolicy": grouping, "preferredInterface": preferred, "noPathRetry": retry,
+			"failureDetection": detection,
 		})
 		if err != nil {
 			return
