@@ -35,7 +35,10 @@ func (a *Attacher) takeOut(ctx context.Context, x *exodus, info multipath.Info, 
 		if len(in) == 0 {
 			return nil
 		}
-		if err := a.enough(x, info, disks); err != nil {
+		if err := a.enough(x, info, disks, nil); err != nil {
+			return err
+		}
+		if err := a.enough(x, info, disks, x.silent()); err != nil {
 			return err
 		}
 		used, err := a.used(info, in)
@@ -45,7 +48,7 @@ func (a *Attacher) takeOut(ctx context.Context, x *exodus, info multipath.Info, 
 		a.message(ctx, info, "fail_path", used)
 		err = a.quiet(ctx, in)
 		if err == nil {
-			err = a.enough(x, info, disks)
+			err = a.enough(x, info, disks, x.silent())
 		}
 		if err != nil {
 			a.message(context.WithoutCancel(ctx), info, "reinstate_path", used)
@@ -108,15 +111,15 @@ func (a *Attacher) underWay(d sysfs.Disk) bool {
 }
 
 // enough says whether a volume does without some of its disks: as many others work as minPaths asks for, or all that there can be
-// if those are fewer, and at least one.
-func (a *Attacher) enough(x *exodus, info multipath.Info, leaving []sysfs.Disk) error {
+// if those are fewer, and at least one. Silent sessions do not count.
+func (a *Attacher) enough(x *exodus, info multipath.Info, leaving []sysfs.Disk, silent map[int]bool) error {
 	states, err := a.dm.PathStates(info.UUID)
 	if err != nil {
 		return err
 	}
 	e := &StaysError{WWID: leaving[0].WWID, Interfaces: x.names(leaving), Want: 1}
 	for _, s := range states {
-		if s.Active && !slices.Contains(numbers(leaving), s.Devno) && a.carries(x, s.Devno) {
+		if s.Active && !slices.Contains(numbers(leaving), s.Devno) && a.carries(x, s.Devno, silent) {
 			e.Have++
 		}
 	}
@@ -139,7 +142,7 @@ func (a *Attacher) enough(x *exodus, info multipath.Info, leaving []sysfs.Disk) 
 }
 
 // carries says that a path takes I/O, as far as is known from here: of another's session the map alone says it.
-func (a *Attacher) carries(x *exodus, n multipath.Devno) bool {
+func (a *Attacher) carries(x *exodus, n multipath.Devno, silent map[int]bool) bool {
 	d, err := a.diskByNumber(n)
 	if err != nil || d.State != sysfs.DiskRunning {
 		return false
@@ -149,5 +152,5 @@ func (a *Attacher) carries(x *exodus, n multipath.Devno) bool {
 		return true
 	}
 	s, err = a.sys.Session(s.ID)
-	return err == nil && s.LoggedIn() && !a.noLink(s.NIC)
+	return err == nil && s.LoggedIn() && !a.noLink(s.NIC) && !silent[s.ID]
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/klog/v2"
 
@@ -74,6 +75,8 @@ type exodus struct {
 	// spared sessions stay though they are on the wrong NIC: a volume over them has too few other paths, and as long as one stays,
 	// the session cannot be made anew for any.
 	spared map[int]bool
+	// silent sessions do not reach their portal (listen.go); it is looked when it is first asked for.
+	silent func() map[int]bool
 }
 
 // Vacate has paths leave that should not be there, and closes the sessions that are to carry nothing any more. Specs are all attached
@@ -104,6 +107,7 @@ func (a *Attacher) Vacate(ctx context.Context, specs []Spec) error {
 			leaving[d.WWID] = append(leaving[d.WWID], d)
 		}
 	}
+	x.silent = sync.OnceValue(func() map[int]bool { return a.silent(ctx, x) })
 	errs := a.spare(x, leaving)
 	errs = append(errs, inParallel(slices.Sorted(maps.Keys(leaving)), func(wwid string) error {
 		return a.vacateVolume(ctx, x, wwid)
@@ -133,26 +137,82 @@ func (x *exodus) leaves(d sysfs.Disk) bool {
 	return ours && d.WWID != "" && !x.spared[s.ID] && unwanted(s, x.spec(d.WWID, s), x.res)
 }
 
-// spare finds the misplaced sessions that have to stay for the sake of one volume, and says of which.
+// spare finds the misplaced sessions that have to stay for now, and says why. Of several interfaces on wrong NICs, such as two that have
+// exchanged theirs, one moves at a time, and the others carry the I/O meanwhile.
 func (a *Attacher) spare(x *exodus, leaving map[string][]sysfs.Disk) []error {
 	var errs []error
-	for _, wwid := range slices.Sorted(maps.Keys(leaving)) {
-		disks := slices.DeleteFunc(slices.Clone(leaving[wwid]), func(d sysfs.Disk) bool {
-			s := x.hosts[d.HCTL.Host]
-			return !misplaced(s, x.res) || retired(s, x.res)
-		})
-		info, err := a.find(wwid)
-		if err != nil || len(disks) == 0 {
+	moving := ""
+	for _, name := range x.moving(leaving) {
+		if moving != "" {
+			x.keep(name)
+			errs = append(errs, fmt.Errorf("%s is on the wrong NIC, as is %s, which goes first: %w", name, moving, ErrStays))
 			continue
 		}
-		if err := a.enough(x, info, leaving[wwid]); err != nil {
-			errs = append(errs, err)
-			for _, d := range disks {
-				x.spared[x.hosts[d.HCTL.Host].ID] = true
-			}
+		stay, needed := a.spareFor(x, name, leaving)
+		if errs = append(errs, needed...); !stay {
+			moving = name
 		}
 	}
 	return errs
+}
+
+// spareFor spares an interface's misplaced sessions for the sake of volumes that would have too few other paths, and says of which;
+// all, when it spares every one.
+func (a *Attacher) spareFor(x *exodus, name string, leaving map[string][]sysfs.Disk) (all bool, errs []error) {
+	all = true
+	for _, wwid := range slices.Sorted(maps.Keys(leaving)) {
+		// Those of other interfaces do not leave together with these.
+		disks := slices.DeleteFunc(slices.Clone(leaving[wwid]), func(d sysfs.Disk) bool {
+			other := x.moves(d)
+			return other != "" && other != name
+		})
+		mine := slices.DeleteFunc(slices.Clone(disks), func(d sysfs.Disk) bool { return x.moves(d) == "" })
+		info, err := a.find(wwid)
+		if err != nil || len(mine) == 0 {
+			continue
+		}
+		err = a.enough(x, info, disks, nil)
+		if all = all && err != nil; err == nil {
+			continue
+		}
+		errs = append(errs, err)
+		for _, d := range mine {
+			x.spared[x.hosts[d.HCTL.Host].ID] = true
+		}
+	}
+	return all, errs
+}
+
+// moves gives the interface of a disk whose session is to be made anew on another NIC.
+func (x *exodus) moves(d sysfs.Disk) string {
+	s := x.hosts[d.HCTL.Host]
+	if !misplaced(s, x.res) || retired(s, x.res) {
+		return ""
+	}
+	name, _ := iscsi.InterfaceOf(s.Iface)
+	return name
+}
+
+// moving lists the interfaces of all such disks.
+func (x *exodus) moving(leaving map[string][]sysfs.Disk) []string {
+	names := map[string]bool{}
+	for _, disks := range leaving {
+		for _, d := range disks {
+			if name := x.moves(d); name != "" {
+				names[name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// keep spares all sessions of an interface.
+func (x *exodus) keep(name string) {
+	for _, s := range x.hosts {
+		if s.Iface == iscsi.IfaceName(name) {
+			x.spared[s.ID] = true
+		}
+	}
 }
 
 // vacateVolume takes one volume's paths away, unless another call works on it.

@@ -14,12 +14,15 @@ import (
 
 // TestDrain takes interfaces out of use and back, in each way there is, while a volume is written to and read back.
 func TestDrain(t *testing.T) {
+	labenv.Require(t, labenv.NetEm)
 	s := newScene(t)
 	s.onlyOne()
 	s.maintenance()
 	s.killed()
 	s.unconfigured()
+	s.silent()
 	s.renamed()
+	s.exchanged()
 	s.pulled()
 	s.finish()
 }
@@ -112,6 +115,36 @@ func (s *scene) unconfigured() {
 	s.smooth("interface added to the configuration")
 }
 
+// silent: packets of a NIC vanish while its link stays up, and before anybody has noticed, its interface is drained: it leaves, and the
+// writes that were under way over it are not lost. The other one is not drained in that state: nothing would be left.
+func (s *scene) silent() {
+	s.t.Helper()
+	s.Drop("san0")
+	s.must("drain", "san-a")
+	s.left("san-a", s.v, s.any)
+	if took := s.load.Stall(); took > maxOutage {
+		s.t.Errorf("a silent NIC was drained: a write took %v", took)
+	}
+	s.Undrop("san0")
+	s.must("undrain", "san-a")
+	s.whole(s.v, s.any)
+
+	s.load.Stall()
+	s.Drop("san0")
+	out, err := s.portbind("drain", "san-b", "--timeout", "10s")
+	s.t.Logf("drain of the only one that works: %v\n%s", err, out)
+	s.load.Flowing(maxOutage)
+	if err == nil || len(over("san-b")) != allPaths/2 {
+		s.t.Error("the only interface that works was drained")
+	}
+	s.must("undrain", "san-b", "--timeout", "10s")
+	s.Undrop("san0")
+	s.whole(s.v, s.any)
+	if took := s.load.Stall(); took > maxOutage {
+		s.t.Errorf("drain next to a silent NIC: a write took %v", took)
+	}
+}
+
 // renamed: a NIC gets another name, which the configuration knows. Its sessions are made anew over it.
 func (s *scene) renamed() {
 	s.t.Helper()
@@ -124,6 +157,18 @@ func (s *scene) renamed() {
 	if len(records) != allPaths/2 {
 		s.t.Errorf("records: %v", records)
 	}
+}
+
+// exchanged: two interfaces have each other's NIC now. One after the other its sessions are made anew.
+func (s *scene) exchanged() {
+	s.t.Helper()
+	s.reconfigure("san-a=san1", "san-b=san0")
+	took := s.Eventually(time.Minute, "sessions over the other NICs", func() bool {
+		return slices.Equal(over("san-a"), []string{"san1", "san1"}) && slices.Equal(over("san-b"), []string{"san0", "san0"})
+	})
+	s.t.Log("exchanged after", took.Round(time.Millisecond))
+	s.whole(s.v, s.any)
+	s.smooth("NICs exchanged")
 }
 
 func (s *scene) rename(from, to string) {
@@ -147,7 +192,7 @@ func (s *scene) pulled() {
 	if !s.rough("NIC pulled without a drain") {
 		s.t.Error("that took no time")
 	}
-	if !present("san-a") || halved(s.v) {
+	if !present("san-b") || halved(s.v) {
 		s.t.Error("sessions or paths have left")
 	}
 	s.LinkUp("san0")
