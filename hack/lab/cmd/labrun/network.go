@@ -22,6 +22,10 @@ func enterNamespaces(flags int) error {
 	if os.Getenv(nsEnv) != "" {
 		return nil
 	}
+	self, err := os.Executable() // before its mount is another's, which a chroot would show
+	if err != nil {
+		return fmt.Errorf("own path: %w", err)
+	}
 	runtime.LockOSThread() // exec(2) keeps the calling thread's namespaces
 	if err := unix.Unshare(flags); err != nil {
 		return fmt.Errorf("namespaces: %w", err)
@@ -29,11 +33,8 @@ func enterNamespaces(flags int) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("own path: %w", err)
-	}
-	return syscall.Exec(self, os.Args, append(os.Environ(), nsEnv+"=1"))
+	err = syscall.Exec(self, os.Args, append(os.Environ(), nsEnv+"=1"))
+	return fmt.Errorf("%s in its namespaces: %w", self, err)
 }
 
 // switches are the bridges that join the guests: one for management, and one or more for storage.
