@@ -5,6 +5,7 @@ package redirect
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -113,8 +114,9 @@ func TestRedirect(t *testing.T) {
 	s.lands("san0", frontA, s.Net.Portals[0])
 	s.lands("san1", frontB, s.Net.Portals[1])
 
+	// What it says of how long that holds makes no difference: the front is asked again each time.
 	s.stall()
-	s.a.To(s.Net.Portals[2])
+	s.a.ForGood(s.Net.Portals[2])
 	s.lose(s.Net.Portals[0], "br0")
 	s.lands("san0", frontA, s.Net.Portals[2])
 	t.Log("a lost portal: longest write", s.stall())
@@ -150,7 +152,31 @@ func TestRedirect(t *testing.T) {
 		t.Errorf("the session is of portal group %d", x.TPGT)
 	}
 	t.Log("another portal group: longest write", s.stall())
+
+	// A new iscsid looks for the record under the portal group where the session is, and finds none.
+	before := pingTimes(t)
+	s.Initiator.ISCSID.KillAll()
+	s.Initiator.ISCSID.Start()
+	s.lands("san1", frontB, s.Net.Portals[3])
+	s.Eventually(30*time.Second, "the timers of before", func() bool { return slices.Equal(pingTimes(t), before) })
 	s.finish()
+}
+
+// pingTimes are how long the sessions' NOPs may take.
+func pingTimes(t *testing.T) (all []string) {
+	t.Helper()
+	files, err := filepath.Glob("/sys/class/iscsi_connection/connection*/ping_tmo")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, strings.TrimSpace(string(raw)))
+	}
+	return all
 }
 
 func (s *scene) finish() {
