@@ -30,6 +30,15 @@ func TestRefusals(t *testing.T) {
 		{"pairing", class("parameters.pairing=full"), "/storageClasses/0/parameters/pairing"},
 		{"minPaths", class("parameters.minPaths=0"), "/storageClasses/0/parameters/minPaths"},
 		{"file system", class("parameters.fsType=ntfs"), "/storageClasses/0/parameters/fsType"},
+		{"failure detection", class("parameters.failureDetection=slow"), "/storageClasses/0/parameters/failureDetection"},
+		{
+			"time without a path", "volumeAttributesClasses[0].name=a,volumeAttributesClasses[0].parameters.noPathRetry=forever",
+			"/volumeAttributesClasses/0/parameters/noPathRetry",
+		},
+		{
+			"what cannot be changed", "volumeAttributesClasses[0].name=a,volumeAttributesClasses[0].parameters.minPaths=2",
+			"/volumeAttributesClasses/0/parameters': additional properties 'minPaths'",
+		},
 		{"class with another's interface", class("parameters.interfaces={san-z}"), `storageClasses[0] (san).parameters.interfaces: "san-z"`},
 		{"class with another's target", class("parameters.target=t9"), `storageClasses[0] (san).parameters.target: "t9"`},
 		{"secret without name", class("chapSecret.namespace=x"), "/storageClasses/0/chapSecret': missing property 'name'"},

@@ -356,6 +356,8 @@ func TestStorageClasses(t *testing.T) {
 	}
 	if block := named[*storagev1.StorageClass](t, all, "san-block"); *block.AllowVolumeExpansion || *block.ReclaimPolicy != corev1.PersistentVolumeReclaimRetain {
 		t.Errorf("what is said should hold: %+v", block)
+	} else if block.Parameters["failureDetection"] != "fast" || block.Parameters["noPathRetry"] != "5m" {
+		t.Errorf("the path policy should be there: %v", block.Parameters)
 	}
 }
 
