@@ -62,6 +62,18 @@ func (a *Attacher) priority(ctx context.Context, d sysfs.Disk) int {
 	return access.Priority()
 }
 
+// asymmetric says that the target gives paths priorities of its own. multipathd goes by those, whatever the map's rules say: it looks
+// for them first (detect_prio), and that is no map's to change.
+func (a *Attacher) asymmetric(disks []sysfs.Disk) bool {
+	return slices.ContainsFunc(disks, func(d sysfs.Disk) bool {
+		if d.Vendor == multipath.Vendor && d.Model == multipath.Product {
+			return false
+		}
+		_, asymmetric, err := a.sys.PortGroup(d.Name)
+		return err == nil && asymmetric
+	})
+}
+
 // byPriority makes a group of the disks of each priority.
 func byPriority(disks []sysfs.Disk, priorities map[multipath.Devno]int) [][]multipath.Devno {
 	byValue := map[int][]multipath.Devno{}

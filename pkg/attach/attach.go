@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 
+	"k8s.io/klog/v2"
+
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
 )
@@ -120,6 +122,10 @@ func (a *Attacher) build(ctx context.Context, spec Spec, paths []path, failed []
 	s, err := a.govern(ctx, id, spec)
 	if err != nil {
 		return Device{}, err
+	}
+	if s.rules.Prefer && a.asymmetric(disks) {
+		klog.FromContext(ctx).Info("The preferred interface has no effect: multipathd goes by what the array says of its ports (ALUA)",
+			"map", id, "interface", spec.Policy.PreferredInterface)
 	}
 	a.timing.wish(disks[0].WWID, spec)
 	a.tryTimers(ctx, spec.Target)

@@ -221,7 +221,7 @@ func (a *Attacher) groupsOf(s shape, disks []sysfs.Disk) [][]multipath.Devno {
 			groups = append(groups, []multipath.Devno{n})
 		}
 		return groups
-	case s.rules.Prefer:
+	case s.rules.Prefer && !a.asymmetric(disks):
 		at := slices.IndexFunc(ordered, func(d sysfs.Disk) bool { return !preferred(d) })
 		if at > 0 {
 			return [][]multipath.Devno{numbers(ordered[:at]), numbers(ordered[at:])}

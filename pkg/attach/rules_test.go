@@ -43,6 +43,33 @@ func TestGroupsOf(t *testing.T) {
 	}
 }
 
+// TestGroupsOfALUA: an array's states count more than a preferred interface, in the first table as in multipathd's. They cannot be asked
+// for here, and are alike for that.
+func TestGroupsOfALUA(t *testing.T) {
+	root := t.TempDir()
+	inquiry, page := make([]byte, 36), []byte{0, 0x83, 0, 8, 1, 0x15, 0, 4, 0, 0, 0, 1}
+	inquiry[5] = 0x10 // implicit asymmetric access
+	for name, data := range map[string][]byte{"inquiry": inquiry, "vpd_pg83": page} {
+		file := filepath.Join(root, "block/sd/device", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := shape{rules: multipath.Rules{Prefer: true, Preferred: []int{2}}}
+	theirs := []sysfs.Disk{onHost(1, 0), onHost(2, 16)}
+	ours := []sysfs.Disk{onHost(1, 0), onHost(2, 16)}
+	for i := range ours {
+		ours[i].Vendor, ours[i].Model = multipath.Vendor, multipath.Product
+	}
+	a := &Attacher{sys: sysfs.FS(root), cfg: Config{Dev: root}, life: t.Context()}
+	if diff := cmp.Diff([][]multipath.Devno{numbered(0, 16)}, a.groupsOf(s, theirs)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([][]multipath.Devno{numbered(16), numbered(0)}, a.groupsOf(s, ours)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // fakeMultipathd counts reconfigures; refuse makes it refuse them.
 type fakeMultipathd struct {
 	mu       sync.Mutex
