@@ -3,6 +3,7 @@
 package labenv
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -17,11 +18,12 @@ import (
 
 // TargetOptions configures a portbind-targetd.
 type TargetOptions struct {
-	Name   string         // how the controller calls it; default t1
-	IQN    string         // default iqn.2026-11.io.portbind.lab:NAME
-	Pools  []Pool         // default: one of 8 GiB, sparse
-	CHAP   string         // default optional
-	Config map[string]any // more of the configuration file, or other values
+	Name     string         // how the controller calls it; default t1
+	IQN      string         // default iqn.2026-11.io.portbind.lab:NAME
+	Pools    []Pool         // default: one of PoolSize
+	PoolSize int64          // of its volume group, in bytes; default 8 GiB, sparse
+	CHAP     string         // default optional
+	Config   map[string]any // more of the configuration file, or other values
 }
 
 // Target is a running portbind-targetd in the target's network namespace, with a PKI of its own.
@@ -74,7 +76,7 @@ func (e *Env) describeTarget(o TargetOptions) *Target {
 		o.IQN = "iqn.2026-11.io.portbind.lab:" + o.Name
 	}
 	if o.Pools == nil {
-		o.Pools = []Pool{e.Pool(8 << 30)}
+		o.Pools = []Pool{e.Pool(cmp.Or(o.PoolSize, 8<<30))}
 	}
 	dir := filepath.Join(e.dir, "target-"+o.Name)
 	e.must(os.MkdirAll(dir, 0o700))
