@@ -42,7 +42,7 @@ func example() Snapshot {
 		Sessions: []sysfs.Session{
 			{
 				ID: 1, Host: 1, Target: iqn, Iface: "pb-san-a", NIC: "eth2", State: sysfs.SessionLoggedIn, Portal: portal1, Persistent: portal1,
-				RecoveryTimeout: 1,
+				RecoveryTimeout: 1, NoopInterval: 2, NoopTimeout: 3,
 			},
 			{ID: 2, Host: 2, Target: iqn, Iface: "pb-san-a", NIC: "eth2", State: sysfs.SessionFree, Persistent: portal2},
 		},

@@ -83,6 +83,7 @@ func (s Snapshot) SessionRows() []view.Session {
 		row := view.Session{
 			ID: x.ID, State: x.State, Interface: name, NIC: x.NIC, Portal: x.Portal, Asked: asked(x), Target: x.Target,
 			Initiator: x.Initiator, RecoveryTimeout: x.RecoveryTimeout,
+			NoopInterval: x.NoopInterval, NoopTimeout: x.NoopTimeout,
 		}
 		for _, d := range s.Disks {
 			if d.HCTL.Host == x.Host {

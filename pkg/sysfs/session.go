@@ -34,6 +34,9 @@ type Session struct {
 	State string
 	// RecoveryTimeout is in seconds how long commands wait for a lost session before they fail; 0 is at once.
 	RecoveryTimeout int
+	// NoopInterval and NoopTimeout are in seconds after what silence a NOP-Out is sent, and how long it may stay without an answer
+	// before the session is lost. 0: it is never asked, or the kernel does not say.
+	NoopInterval, NoopTimeout int
 	// Portal is where the connection is now, the zero value when it has none; Persistent is where it was asked
 	// to log in. They differ after a login redirect.
 	Portal, Persistent netip.AddrPort
@@ -84,6 +87,8 @@ func (f FS) Session(id int) (Session, error) {
 	}
 	s.NIC = f.hostNIC(host)
 	s.Portal, s.Persistent = f.portals(id)
+	conn := reader{fs: f, dir: fmt.Sprintf("class/iscsi_connection/connection%d:0", id)}
+	s.NoopInterval, s.NoopTimeout = atoi(conn.optional("recv_tmo")), atoi(conn.optional("ping_tmo"))
 	return s, r.err
 }
 

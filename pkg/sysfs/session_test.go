@@ -3,6 +3,7 @@ package sysfs
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,6 +31,19 @@ func TestSessions(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, comparePortals); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The captured trees are older than what reads these.
+func TestSessionNoop(t *testing.T) {
+	f := tree(t, "up.tree")
+	for name, text := range map[string]string{"recv_tmo": "2\n", "ping_tmo": "3\n"} {
+		if err := os.WriteFile(f.path("class/iscsi_connection/connection1:0", name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err := f.Session(1); err != nil || s.NoopInterval != 2 || s.NoopTimeout != 3 {
+		t.Errorf("%d+%d, %v", s.NoopInterval, s.NoopTimeout, err)
 	}
 }
 

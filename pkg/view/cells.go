@@ -57,6 +57,7 @@ func (s Session) cells() []cell {
 		{title: "DISKS", value: strings.Join(s.Disks, ",")},
 		{title: "TARGET", value: s.Target},
 		{title: "CONNECTED TO", value: portal(s.Portal), only: inWide},
+		{title: "NOOP", value: fmt.Sprintf("%ds+%ds", s.NoopInterval, s.NoopTimeout), only: inWide},
 		{title: "RECOVERY", value: fmt.Sprintf("%ds", s.RecoveryTimeout), only: inWide},
 		{title: "INITIATOR", value: s.Initiator, only: inWide},
 	}

@@ -77,6 +77,8 @@ type Session struct {
 	Target          string         `json:"target"`
 	Initiator       string         `json:"initiator,omitempty"`
 	RecoveryTimeout int            `json:"recoveryTimeoutSeconds"`
+	NoopInterval    int            `json:"noopIntervalSeconds"`
+	NoopTimeout     int            `json:"noopTimeoutSeconds"`
 	Disks           []string       `json:"disks,omitempty"`
 }
 
