@@ -3,7 +3,9 @@
 package failover
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -50,6 +52,11 @@ func TestFullPool(t *testing.T) {
 	fat.Down()
 	calm.Down()
 	tidy(s)
+	// Each path that failed or came back was an event of its map: udevd has many to handle, and the next test would wait for it.
+	s.Eventually(5*time.Minute, "udevd to be idle", func() bool {
+		_, err := os.Stat("/run/udev/queue")
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // spare is another disk for the pool's volume group.

@@ -4,9 +4,11 @@ package failover
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -39,6 +41,7 @@ func TestDeadPortal(t *testing.T) {
 		t.Errorf("%d active paths with one of two portals dead", n)
 	}
 	atMost(t, "stage with a dead portal, against "+alive.Round(time.Millisecond).String()+" with all", dead, alive*3/2+time.Second)
+	degraded(ctx, v, s.Net.Portals[1])
 
 	limit, stop := context.WithTimeout(ctx, 90*time.Second)
 	defer stop()
@@ -58,6 +61,18 @@ func TestDeadPortal(t *testing.T) {
 	must(t, v.ControllerUnpublish(ctx))
 	must(t, v.Delete(ctx))
 	tidy(s)
+}
+
+// degraded waits until the node says that the volume lacks paths to this portal.
+func degraded(ctx context.Context, v *volume, portal string) {
+	v.s.T.Helper()
+	v.s.Eventually(20*time.Second, "health that says so", func() bool {
+		resp, err := v.s.Node.Node.NodeGetVolumeHealth(ctx, &csi.NodeGetVolumeHealthRequest{VolumeId: v.VolumeId})
+		must(v.s.T, err)
+		is := resp.GetVolumeHealth().GetHealthStatuses()
+		v.s.T.Log("health: ", is)
+		return len(is) == 1 && is[0].GetStatus() == csi.VolumeHealthErrorType_DEGRADED && strings.Contains(is[0].GetMessage(), portal)
+	})
 }
 
 func timedStage(ctx context.Context, t *testing.T, v *volume) time.Duration {
