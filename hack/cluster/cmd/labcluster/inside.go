@@ -41,7 +41,9 @@ type cluster struct {
 }
 
 // bringUp is how long everything may take on a busy machine.
-const bringUp = 10 * time.Minute
+const bringUp = 20 * time.Minute
+
+var errBringUp = fmt.Errorf("not within %s, machine too busy?", bringUp)
 
 func (c *cluster) run(ctx context.Context) error {
 	socket := os.Getenv("LAB_SOCKET")
@@ -80,7 +82,7 @@ func (c *cluster) serve(ctx context.Context, p *plane.Plane) error {
 	}
 	defer l.Close()
 	go forward(l, "tcp", net.JoinHostPort("127.0.0.1", layout.APIPort))
-	limited, cancel := context.WithTimeout(ctx, bringUp)
+	limited, cancel := context.WithTimeoutCause(ctx, bringUp, errBringUp)
 	defer cancel()
 	if err := c.nodesReady(limited); err != nil {
 		return err
