@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portbind/portbind/test/lab/labenv"
@@ -74,11 +75,13 @@ func (s *scene) away(nic, what string, take, give func(nic string), foreign *sto
 	if foreign != nil {
 		s.t.Logf("%s of %s: longest write so far with stock settings: %v", what, nic, foreign.journal.Result().Stall.Round(time.Millisecond))
 	}
+	s.health(csi.VolumeHealthErrorType_DEGRADED, csi.StorageHealthErrorType_STORAGE_DEGRADED, s.ifaceOf(nic))
 	give(nic)
 	start := time.Now()
 	s.waitPaths(30*time.Second, allPaths)
 	atMost(s.t, nic+" back: all paths active", time.Since(start), maxReturn)
 	s.restored(before)
+	s.health(0, 0, "")
 }
 
 // restored waits for the sessions to have the recovery times that they had before.
