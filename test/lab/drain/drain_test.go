@@ -131,7 +131,7 @@ func (s *scene) silent() {
 
 	s.load.Stall()
 	s.Drop("san0")
-	out, err := s.portbind("drain", "san-b", "--timeout", "10s")
+	out, err := s.portbind("drain", "san-b", "--timeout", "5s")
 	s.t.Logf("drain of the only one that works: %v\n%s", err, out)
 	s.load.Flowing(maxOutage)
 	if err == nil || len(over("san-b")) != allPaths/2 {
