@@ -17,7 +17,7 @@ func TestSilent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return l, l.Addr().(*net.TCPAddr).AddrPort() //nolint:forcetypeassert // of a TCP listener
+		return l, netip.MustParseAddrPort(l.Addr().String())
 	}
 	open, alive := listen()
 	defer open.Close()
