@@ -62,13 +62,13 @@ func (a *Attacher) takeBack(ctx context.Context, r *returns, sessions []sysfs.Se
 		if _, ours := iscsi.InterfaceOf(s.Iface); !ours {
 			continue
 		}
+		a.keepUrgent(ctx, s)
 		switch c := r.back[s.ID]; {
 		case !s.LoggedIn():
 			r.lost[s.ID] = true
 			delete(r.back, s.ID)
 		case before[s.ID] && a.reinstate(ctx, s):
 			r.back[s.ID] = &comeback{at: now}
-			a.tryTimers(ctx, s.Target) // iscsid has given it those of its login
 		case before[s.ID]:
 			r.lost[s.ID] = true // not all the way back
 		case c != nil && !a.noLink(s.NIC) && a.reinstateFailed(ctx, s): // else it is failed for a reason (pkg/failfast)

@@ -149,6 +149,19 @@ func (a *Attacher) tryTimers(ctx context.Context, target string) {
 	}
 }
 
+// keepUrgent gives a session that iscsid has brought back, with the timers of its login, those of fast failure detection again. The
+// others can wait until their volume is next governed.
+func (a *Attacher) keepUrgent(ctx context.Context, s sysfs.Session) {
+	if !s.LoggedIn() || !a.timing.isUrgent(s.Target) {
+		return
+	}
+	want := a.timersOf(s.Target)
+	interval, timeout := time.Duration(s.NoopInterval)*time.Second, time.Duration(s.NoopTimeout)*time.Second
+	if interval != want.NoopInterval || timeout != want.NoopTimeout {
+		a.tryTimers(ctx, s.Target)
+	}
+}
+
 // rewritten says that a record may have other timers than it was last seen with.
 func (a *Attacher) rewritten(id iscsi.NodeID) {
 	a.timing.keeping.Lock()

@@ -136,6 +136,44 @@ func TestTimersOfARecord(t *testing.T) {
 	}
 }
 
+// TestKeepUrgent: what iscsid has brought back with other timers gets those of its urgent volume; without one it can wait.
+func TestKeepUrgent(t *testing.T) {
+	a, k := clock(t)
+	look := func() {
+		t.Helper()
+		a.takeBack(t.Context(), &returns{lost: map[int]bool{}, back: map[int]*comeback{}}, must(t, a.sys.Sessions))
+	}
+	look()
+	if len(k.live) > 0 {
+		t.Errorf("without a wish: %v", k.live)
+	}
+	a.timing.wish("naa.1", wishing("t1", DetectFast))
+	look()
+	if diff := cmp.Diff(map[int]iscsi.Timers{7: iscsi.QuickTimers()}, k.live); diff != "" {
+		t.Error(diff)
+	}
+	clear(k.live)
+	connection := filepath.Join(string(a.sys), "class/iscsi_connection/connection7:0")
+	for _, file := range []string{"recv_tmo", "ping_tmo"} {
+		if err := os.WriteFile(filepath.Join(connection, file), []byte("1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	if len(k.live) > 0 {
+		t.Errorf("as it should be: %v", k.live)
+	}
+}
+
+func must(t *testing.T, get func() ([]sysfs.Session, error)) []sysfs.Session {
+	t.Helper()
+	got, err := get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
 // TestTimersTolerant: fast is fast on every node.
 func TestTimersTolerant(t *testing.T) {
 	a, _ := clock(t)
