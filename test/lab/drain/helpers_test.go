@@ -94,6 +94,16 @@ func (s *scene) smooth(what string) {
 	}
 }
 
+// outage fails the test when a write since the last call took longer than the timers of a path may.
+func (s *scene) outage(what string) {
+	s.t.Helper()
+	took := s.load.Stall()
+	s.t.Logf("%s: longest write %v (allowed: %v)", what, took.Round(time.Millisecond), maxOutage)
+	if took > maxOutage {
+		s.t.Errorf("%s: a write took too long", what)
+	}
+}
+
 // configured makes entries of "interface=NIC".
 func configured(entries ...string) []map[string]string {
 	var list []map[string]string
