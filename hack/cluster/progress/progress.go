@@ -50,7 +50,7 @@ func (l *Log) remind(name string, done <-chan struct{}) {
 	for {
 		select {
 		case <-tick.C:
-			l.Say("%s: goes on", name)
+			l.Say("still at it: %s", name)
 		case <-done:
 			return
 		}
