@@ -3,6 +3,7 @@
 package static
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,14 +24,18 @@ func TestPreferred(t *testing.T) {
 	}}, labenv.MountExt4)
 	v.PublishContext = map[string]string{"lun": "1"}
 	v.Attach()
-	load := s.Load(v.TargetPath, labenv.FioOptions{Size: "16M", Rate: "4m"})
+	file := filepath.Join(v.TargetPath, "journal")
+	journal := s.Writer(file) // tgtd is slow: no more than that
 	other, preferred := s.Net.NICs[0], s.Net.NICs[1]
 	carries(s, preferred, other)
 	s.LinkDown(preferred)
 	carries(s, other, preferred)
 	s.LinkUp(preferred)
 	carries(s, preferred, other)
-	load.Finish()
+	r := journal.Stop(30 * time.Second)
+	if err := journal.Verify(file); err != nil || r.Err != nil {
+		t.Errorf("journal: %v, %v", r.Err, err)
+	}
 	v.Detach()
 	s.Tidy()
 }
@@ -44,7 +49,7 @@ func carries(s *labenv.Stack, nic, idle string) {
 		time.Sleep(time.Second) // what is measured is a rate
 		_, after := s.Bytes(nic)
 		_, idleAfter := s.Bytes(idle)
-		return after-before > 1<<17 && 8*(idleAfter-idleBefore) < after-before
+		return after-before > 1<<15 && 8*(idleAfter-idleBefore) < after-before
 	})
 	s.T.Logf("%s carries after %v", nic, took.Round(100*time.Millisecond))
 	if s.T.Failed() {
