@@ -151,7 +151,7 @@ func setDefaults(cfg *Config) {
 		cfg.Policy = multipath.DefaultPolicy()
 	}
 	if cfg.Timers == (iscsi.Timers{}) {
-		cfg.Timers = iscsi.DefaultTimers()
+		cfg.Timers = iscsi.FastTimers()
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = DefaultGrace

@@ -118,15 +118,10 @@ type Timers struct {
 	Login time.Duration
 }
 
-// FastTimers notice the loss of a path within 4 s and, with fast_io_fail_tmo at most 2, end a stall within 6 s.
+// FastTimers fail a silent path over within 6 s: an idle connection is probed after 2 s, the answer may take 2 s, and 2 s later, or
+// sooner with fast_io_fail_tmo, its I/O goes to another path. A path given up too early comes back by itself; nothing is lost by it.
 func FastTimers() Timers {
 	return Timers{NoopInterval: 2 * time.Second, NoopTimeout: 2 * time.Second, Replacement: 2 * time.Second, Login: 5 * time.Second}
-}
-
-// DefaultTimers fail a silent path over within 6 s: an idle connection is probed after 2 s, the answer may take 2 s, and
-// 2 s later its I/O goes to another path. A path given up too early comes back by itself; nothing is lost by it.
-func DefaultTimers() Timers {
-	return Timers{NoopInterval: 2 * time.Second, NoopTimeout: 2 * time.Second, Replacement: 2 * time.Second, Login: 15 * time.Second}
 }
 
 // QuickTimers fail a silent path over within 4 s: it is lost 2 s after it was last heard, and 1 s later its I/O goes to another. That is
