@@ -68,7 +68,7 @@ counted() {
       *) [ $rc -gt 128 ] || break ;; # the end; above 128 it was only quiet
     esac
     if [ $((SECONDS - shown)) -ge 15 ]; then
-      printf '    compiling: %d packages, of %d at most\n' "$count" "$1"
+      printf '    still at it: %d packages compiled, of %d at most\n' "$count" "$1"
       shown=$SECONDS
     fi
   done
