@@ -14,6 +14,7 @@ import (
 
 	"github.com/portbind/portbind/pkg/multipath"
 	"github.com/portbind/portbind/pkg/sysfs"
+	"github.com/portbind/portbind/pkg/udevd"
 )
 
 // For claimed.
@@ -141,7 +142,7 @@ func (a *Attacher) fill(ctx context.Context, info multipath.Info, disks []sysfs.
 		if len(missing) == 0 {
 			return nil
 		}
-		if try == 0 && a.askToAdd(ctx, missing) {
+		if try == 0 && a.askToAdd(ctx, info, missing) {
 			continue
 		}
 		if err := a.reload(ctx, info, disks); err != nil {
@@ -181,16 +182,30 @@ func (a *Attacher) present(t multipath.Table) []sysfs.Disk {
 	return all
 }
 
-// askToAdd says whether multipathd took all of the disks.
-func (a *Attacher) askToAdd(ctx context.Context, disks []sysfs.Disk) bool {
+// askToAdd says whether multipathd took all of the disks. It puts a disk into the map that udev's database names, so it is not asked
+// while that has nothing of the disk, or still what it had of a former one of this name.
+func (a *Attacher) askToAdd(ctx context.Context, info multipath.Info, disks []sysfs.Disk) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	id := strings.TrimPrefix(info.UUID, multipath.UUID(""))
 	for _, d := range disks {
-		if err := a.mpd.AddPath(ctx, d.Name); err != nil {
+		if a.serial(d) != id || a.mpd.AddPath(ctx, d.Name) != nil {
 			return false
 		}
 	}
 	return true
+}
+
+// serial is who the disk is by udev's database.
+func (a *Attacher) serial(d sysfs.Disk) (serial string) {
+	err := a.cfg.Files(func() error {
+		serial = udevd.Property("/run/udev/data", d.Major, d.Minor, "ID_SERIAL")
+		return nil
+	})
+	if err != nil {
+		return ""
+	}
+	return serial
 }
 
 // checkedTable gives the map's table after a check of what is in it: only disks with the volume's WWID, and the

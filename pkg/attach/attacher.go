@@ -73,6 +73,7 @@ type Attacher struct {
 	scans    keylock.Mutexes // by SCSI host
 	targets  keylock.Shares  // by target: attaches in flight against logouts
 	records  *records
+	loose    loose
 	timing   timing
 
 	setup    keylock.Mutexes // one, for prepared
@@ -91,7 +92,6 @@ type Attacher struct {
 	idle     map[int]time.Time // since when a session has had no disk
 	closing  map[int]bool      // sessions that are being logged out, since they are to carry nothing any more
 
-	drained  chan struct{} // closed when udevd has handled what happened before we listened
 	adopters chan struct{}
 	logins   singleflight.Group
 
@@ -115,14 +115,15 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 		adopting: map[string]*adoption{}, leaving: map[string]*departure{},
 		records:  newRecords(cfg.ISCSI),
 		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, closing: map[int]bool{}, adopters: make(chan struct{}, adoptWidth),
-		drained: make(chan struct{}), rules: multipath.RuleFiles{ConfigFile: cfg.ConfigFile},
+		rules: multipath.RuleFiles{ConfigFile: cfg.ConfigFile},
 	}
 	a.life, a.end = context.WithCancel(ctx)
 	if a.udev, err = udevd.Listen(); err != nil {
 		klog.FromContext(ctx).Info("No events from udevd, waiting by the clock instead", "reason", err.Error())
 	}
+	handled := a.loose.add() // what happened before we listened
 	a.background(func(ctx context.Context) {
-		defer close(a.drained)
+		defer handled()
 		udevd.Settle(ctx, a.cfg.Files)
 	})
 	a.background(a.logoutIdle)
@@ -214,10 +215,8 @@ func (a *Attacher) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: configure multipathd: %w", ErrNotReady, err)
 	}
-	select {
-	case <-a.drained:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := a.loose.settle(ctx); err != nil {
+		return err
 	}
 	a.prepared = true
 	return nil

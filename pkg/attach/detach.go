@@ -288,10 +288,14 @@ func (a *Attacher) forget(ctx context.Context, disks []sysfs.Disk) error {
 func (a *Attacher) forgetPinned(ctx context.Context, pins *pins, left *departure) error {
 	removed := make(chan error, len(pins.there))
 	var all sync.WaitGroup
-	for _, p := range pins.there {
-		all.Go(func() { removed <- a.deleteDisk(p) })
-	}
+	all.Add(len(pins.there))
 	a.depart(pins, left, &all)
+	for _, p := range pins.there {
+		go func() {
+			defer all.Done()
+			removed <- a.deleteDisk(p)
+		}()
+	}
 	var errs []error
 	for range pins.there {
 		select {

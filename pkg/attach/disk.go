@@ -101,8 +101,19 @@ func (a *Attacher) refresh(d sysfs.Disk) (sysfs.Disk, error) {
 	return a.sys.Disk(d.Name)
 }
 
-// scan finds the LUN on the session's host and waits for its disk.
+// scan finds the LUN on the session's host, when all names are free that it may get, and waits for its disk.
 func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Disk, error) {
+	if err := a.loose.settle(ctx); err != nil {
+		return sysfs.Disk{}, err
+	}
+	d, err := a.probe(ctx, s, lun)
+	if err != nil {
+		return d, err
+	}
+	return d, a.loose.settle(ctx) // another volume's disk may have left meanwhile
+}
+
+func (a *Attacher) probe(ctx context.Context, s sysfs.Session, lun int) (sysfs.Disk, error) {
 	if err := a.scanHost(ctx, s.Host, lun); err != nil {
 		return sysfs.Disk{}, err
 	}

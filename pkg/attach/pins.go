@@ -17,7 +17,8 @@ import (
 // A removed disk's name ("sdb") is free at once, and the next disk gets it. udevd hears of the removal later, and
 // multipathd, which goes by names, after it: when that name is in the next volume's map by then, multipathd takes the
 // wrong path out, at worst all of them, and stops queueing. So names stay taken until both have seen the removal: the
-// kernel frees a disk's number when its last file is closed (scsi_disk_release), and we have one open.
+// kernel frees a disk's number when its last file is closed (scsi_disk_release), and we have one open. Where there is none, as
+// of a disk that is offline, nothing looks for new disks until then (loose.go).
 
 // unseenPatience is how long an event of udevd may take; without udevd it never comes.
 const unseenPatience = 60 * time.Second
@@ -67,6 +68,9 @@ func (p *pins) open(node string, d sysfs.Disk) bool {
 	return true
 }
 
+// hold says that all names are kept taken.
+func (p *pins) hold() bool { return len(p.files) == len(p.disks) }
+
 // release lets the names go.
 func (p *pins) release() {
 	p.mu.Lock()
@@ -82,7 +86,12 @@ func (a *Attacher) depart(p *pins, left *departure, removals *sync.WaitGroup) {
 	if len(p.disks) == 0 && left == nil {
 		return
 	}
+	seen := func() {}
+	if !p.hold() {
+		seen = a.loose.add()
+	}
 	a.background(func(ctx context.Context) {
+		defer seen()
 		defer p.release()
 		defer a.gone(left)
 		removals.Wait()

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -169,4 +171,18 @@ func busy(within func(func() error) error) bool {
 		return nil
 	})
 	return err == nil && busy
+}
+
+// Property reads what udevd has recorded of a block device in its database ("/run/udev/data"), such as ID_SERIAL. Empty: nothing.
+func Property(database string, major, minor uint32, key string) string {
+	text, err := os.ReadFile(filepath.Join(database, fmt.Sprintf("b%d:%d", major, minor)))
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "E:"+key+"="); ok {
+			return strings.TrimSuffix(value, "\n")
+		}
+	}
+	return ""
 }

@@ -2,6 +2,8 @@ package udevd
 
 import (
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -61,4 +63,25 @@ func TestExpectRemoval(t *testing.T) {
 		t.Error("who hears nothing promises something")
 	}
 	none.Close()
+}
+
+func TestProperty(t *testing.T) {
+	dir := t.TempDir()
+	record := "S:disk/by-id/wwn-0x6001405a030461e0\nI:155281562\nE:ID_SERIAL=36001405a030461e0039581c116e87c45\nE:ID_SERIAL_SHORT=6001405a\nG:systemd\n"
+	if err := os.WriteFile(filepath.Join(dir, "b8:64"), []byte(record), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		minor     uint32
+		key, want string
+	}{
+		{64, "ID_SERIAL", "36001405a030461e0039581c116e87c45"},
+		{64, "ID_SERIAL_SHORT", "6001405a"},
+		{64, "ID_WWN", ""},
+		{80, "ID_SERIAL", ""},
+	} {
+		if got := Property(dir, 8, c.minor, c.key); got != c.want {
+			t.Errorf("%s of 8:%d: %q", c.key, c.minor, got)
+		}
+	}
 }
