@@ -31,6 +31,11 @@ func configureNIC(nic NIC) error {
 	if err := netlink.LinkSetName(link, nic.Name); err != nil {
 		return err
 	}
+	// UML's NICs send frames of several segments, and drop those that they get: each one costs its connection a retransmission
+	// ("Incoming GSO frames and GRO disabled on the interface").
+	if err := netlink.LinkSetGSOMaxSegs(link, 1); err != nil {
+		return fmt.Errorf("one segment a frame: %w", err)
+	}
 	addr, err := netlink.ParseAddr(nic.Addr)
 	if err != nil {
 		return err
