@@ -23,7 +23,6 @@ func TestDrain(t *testing.T) {
 	s.silent()
 	s.renamed()
 	s.exchanged()
-	s.pulled()
 	s.finish()
 }
 
@@ -171,24 +170,5 @@ func (s *scene) rename(from, to string) {
 	s.Run("ip", "link", "set", from, "name", to)
 	s.Run("ip", "link", "set", to, "up")
 	s.Eventually(time.Minute, "sessions over "+to, func() bool { return slices.Equal(over("san-a"), []string{to, to}) })
-	s.whole(s.v, s.any)
-}
-
-// pulled is the control: a NIC that nobody drained is pulled, and the plugin does nothing about it. What the other steps look at
-// shows it.
-func (s *scene) pulled() {
-	s.t.Helper()
-	s.restart(map[string]any{"instantFailover": false})
-	s.load.Stall()
-	s.LinkDown("san0")
-	s.Eventually(20*time.Second, "the pulled NIC's paths to be lost", func() bool { return active(s.v) == allPaths/2 })
-	s.load.Flowing(maxOutage)
-	if !s.rough("NIC pulled without a drain") {
-		s.t.Error("that took no time")
-	}
-	if !present("san-b") || halved(s.v) {
-		s.t.Error("sessions or paths have left")
-	}
-	s.LinkUp("san0")
 	s.whole(s.v, s.any)
 }

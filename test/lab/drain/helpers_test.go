@@ -5,7 +5,6 @@ package drain
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,18 +77,12 @@ func (s *scene) finish() {
 	s.any.Down()
 }
 
-// rough says that a write since the last call took too long.
-func (s *scene) rough(what string) bool {
+// smooth fails the test when a write since the last call took too long.
+func (s *scene) smooth(what string) {
 	s.t.Helper()
 	took, allowed := s.load.Stall(), maxStall+2*s.noise
 	s.t.Logf("%s: longest write %v (allowed: %v)", what, took.Round(time.Millisecond), allowed.Round(time.Millisecond))
-	return took > allowed
-}
-
-// smooth fails the test then.
-func (s *scene) smooth(what string) {
-	s.t.Helper()
-	if s.rough(what) {
+	if took > allowed {
 		s.t.Errorf("%s: a write took too long", what)
 	}
 }
@@ -117,19 +110,13 @@ func configured(entries ...string) []map[string]string {
 // reconfigure starts the plugin anew with other interfaces, as an upgrade does.
 func (s *scene) reconfigure(entries ...string) {
 	s.t.Helper()
-	s.restart(map[string]any{"interfaces": configured(entries...)})
-}
-
-// restart starts the plugin anew with some values of its configuration changed.
-func (s *scene) restart(change map[string]any) {
-	s.t.Helper()
 	raw, err := os.ReadFile(s.Node.Config)
 	var c map[string]any
 	if err == nil {
 		err = yaml.Unmarshal(raw, &c)
 	}
 	if err == nil {
-		maps.Copy(c, change)
+		c["interfaces"] = configured(entries...)
 		raw, err = yaml.Marshal(c)
 	}
 	if err == nil {
