@@ -101,7 +101,7 @@ func (a *Attacher) refresh(d sysfs.Disk) (sysfs.Disk, error) {
 	return a.sys.Disk(d.Name)
 }
 
-// scan finds the LUN on the session's host, when all names are free that it may get, and waits for its disk.
+// scan finds the LUN's disk on the session's host, when no name that it may get is somebody's still.
 func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Disk, error) {
 	if err := a.loose.settle(ctx); err != nil {
 		return sysfs.Disk{}, err
@@ -113,6 +113,7 @@ func (a *Attacher) scan(ctx context.Context, s sysfs.Session, lun int) (sysfs.Di
 	return d, a.loose.settle(ctx) // another volume's disk may have left meanwhile
 }
 
+// probe has the kernel ask the target for the LUN, and waits for its disk.
 func (a *Attacher) probe(ctx context.Context, s sysfs.Session, lun int) (sysfs.Disk, error) {
 	if err := a.scanHost(ctx, s.Host, lun); err != nil {
 		return sysfs.Disk{}, err
