@@ -9,7 +9,7 @@ for d in /sys/class/scsi_disk/*; do [ -e "$d" ] && echo "SCSI disk: $d"; done
 for u in /sys/block/dm-*/dm/uuid; do [ -e "$u" ] && read id < "$u" && case $id in mpath-*) echo "map: $id";; esac; done
 find /etc/iscsi/ifaces /etc/iscsi/nodes -name 'pb*' -printf 'record: %p\n' 2>/dev/null
 while read -r _ at _; do case $at in *kubernetes.io~csi*|*/plugins/kubernetes.io/csi/*) echo "mount: $at";; esac; done < /proc/mounts
-find /var/lib/portbind -name '*.json' -printf 'staging record: %p\n' 2>/dev/null
+find /var/lib/portbind -name '*.json' ! -path /var/lib/portbind/node.json -printf 'staging record: %p\n' 2>/dev/null
 true`
 
 const targetScript = `
