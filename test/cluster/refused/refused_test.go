@@ -14,7 +14,7 @@ var mistakes = map[string]struct {
 	key, value string
 	words      []string
 }{
-	"unknown-parameter":   {"interface", "san-a", []string{`parameters: unknown key "interface"`, "interfaces, minPaths, pairing"}},
+	"unknown-parameter":   {"interface", "san-a", []string{`parameters: unknown key "interface"`, "interfaces, minPaths, noPathRetry, "}},
 	"unknown-interface":   {"interfaces", "san-a,san-z", []string{`parameters["interfaces"]: "san-z"`, "san-a, san-b"}},
 	"malformed-interface": {"interfaces", "san-a;san-b", []string{`parameters["interfaces"]: "san-a;san-b"`, "separated by commas"}},
 	"paths-of-nowhere":    {"minPaths", "5", []string{`parameters["minPaths"]: "5"`, "1 to 4, as there are 2 interfaces and 2 portals"}},
