@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -46,10 +47,11 @@ func prepareUML(spec Spec) (transport, error) {
 	if err != nil {
 		return transport{}, err
 	}
-	return umlProcess(append(args, guest.ConfigEnv+"="+config))
+	return umlProcess(append(args, guest.ConfigEnv+"="+config), filepath.Join(filepath.Dir(self), "xstate.so"))
 }
 
-func umlProcess(args []string) (transport, error) {
+// umlProcess runs linux.uml with a library of ours (hack/lab/xstate.c says what for).
+func umlProcess(args []string, preload string) (transport, error) {
 	inR, inW, err := os.Pipe()
 	if err != nil {
 		return transport{}, fmt.Errorf("guest channel: %w", err)
@@ -65,6 +67,7 @@ func umlProcess(args []string) (transport, error) {
 	argv := append([]string{SuperviseArg, strconv.Itoa(cpu), "linux.uml"}, args...)
 	cmd := exec.Command("/proc/self/exe", argv...) //nolint:gosec // what the lab is for
 	cmd.ExtraFiles = []*os.File{inR, outW}
+	cmd.Env = append(os.Environ(), "LD_PRELOAD="+preload) // this program itself is static
 	return transport{cmd: cmd, channel: pipePair{outR, inW}, started: func() { release(); _ = inR.Close(); _ = outW.Close() }}, nil
 }
 
