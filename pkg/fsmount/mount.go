@@ -34,12 +34,26 @@ func (f *FS) Mount(ctx context.Context, m Mount) error {
 	}
 	err = m.mount(data)
 	if errors.Is(err, unix.EEXIST) && m.Super.FSType == Btrfs {
-		if err := m.separate(ctx); err != nil {
-			return opError("give the clone of a btrfs an identifier of its own:", m.Device, err)
-		}
-		err = m.mount(data)
+		err = m.mountClone(ctx, data)
 	}
 	return m.explain(err)
+}
+
+// mountClone mounts a btrfs that the kernel takes for another device's.
+func (m Mount) mountClone(ctx context.Context, data []string) error {
+	ro, err := readOnlyDevice(m.Device)
+	switch {
+	case err != nil:
+		return err
+	case ro:
+		return fmt.Errorf("%w: this node's kernel knows the btrfs %s from another device, of which this one, write-protected, is a copy: "+
+			"no longer mounted, it is forgotten after `btrfs device scan --forget`; as long as it is mounted, both can only be used on different nodes",
+			ErrInUse, m.Super.UUID)
+	}
+	if err := m.separate(ctx); err != nil {
+		return opError("give the clone of a btrfs an identifier of its own:", m.Device, err)
+	}
+	return m.mount(data)
 }
 
 // data are the options for the file system: what a volume needs by default, then the user's.
