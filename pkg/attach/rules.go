@@ -162,16 +162,30 @@ func (a *Attacher) sweepRules() error {
 	})
 }
 
-// Govern has the map of an attached volume be as its policy says, while it is used: I/O goes on. latest gives the volume's spec; it
-// is asked when nobody else governs the volume, so that the last word counts, and leaves the map alone with ErrNotFound. So is one
-// that is not attached, or that another call works on. The paths of a preferred interface are those of its sessions as they are now:
-// who wants them followed calls again.
+// Govern has the map of an attached volume be as its policy says, while it is used: I/O goes on. It waits for other calls that work on
+// the volume. latest gives the volume's spec; it is asked when nobody else governs the volume, so that the last word counts, and leaves
+// the map alone with ErrNotFound. So is one that is not attached. The paths of a preferred interface are those of its sessions as they
+// are now: who wants them followed calls again.
 func (a *Attacher) Govern(ctx context.Context, wwid string, latest func() (Spec, error)) error {
+	unlock, err := a.volumes.Lock(ctx, wwid)
+	if err != nil {
+		return &Error{Op: "govern", WWID: wwid, Err: err}
+	}
+	defer unlock()
+	return a.governLocked(ctx, wwid, latest)
+}
+
+// TryGovern is Govern for who comes again: a volume that another call works on is left alone.
+func (a *Attacher) TryGovern(ctx context.Context, wwid string, latest func() (Spec, error)) error {
 	unlock, ok := a.volumes.TryLock(wwid)
 	if !ok {
 		return nil
 	}
 	defer unlock()
+	return a.governLocked(ctx, wwid, latest)
+}
+
+func (a *Attacher) governLocked(ctx context.Context, wwid string, latest func() (Spec, error)) error {
 	err := a.governAttached(ctx, wwid, latest)
 	if err == nil || errors.Is(err, ErrNotFound) {
 		return nil
@@ -198,7 +212,7 @@ func (a *Attacher) keepGoverned(ctx context.Context, spec Spec) error {
 	if spec.Policy.PreferredInterface == "" {
 		return nil
 	}
-	return a.Govern(ctx, spec.WWID, func() (Spec, error) { return spec, nil })
+	return a.TryGovern(ctx, spec.WWID, func() (Spec, error) { return spec, nil })
 }
 
 // groupsOf puts the disks into path groups, best first, as multipathd will by the rules.

@@ -178,6 +178,32 @@ func TestGovernAgain(t *testing.T) {
 	}
 }
 
+// TestGovernBeside: who changes a policy waits for whoever works on the volume, perhaps with the policy of before; who comes again does not.
+func TestGovernBeside(t *testing.T) {
+	a, _ := ruler(t)
+	a.dm = multipath.NewDM(t.TempDir())
+	spec := specWith(Policy{})
+	latest := func() (Spec, error) { return spec, nil }
+	unlock, err := a.volumes.Lock(t.Context(), spec.WWID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- a.Govern(ctx, spec.WWID, latest) }()
+	if err := a.TryGovern(t.Context(), spec.WWID, latest); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("gave up with %v", err)
+	}
+	unlock()
+	if err := a.TryGovern(t.Context(), spec.WWID, latest); err == nil {
+		t.Error("looked for no map, here where device-mapper is away")
+	}
+}
+
 // TestGovernMany: volumes that come together share what multipathd does.
 func TestGovernMany(t *testing.T) {
 	a, f := ruler(t)

@@ -99,7 +99,9 @@ type Attacher interface {
 	// Vacate takes away what should not carry I/O any more; these are all volumes. attach.ErrStays: not yet.
 	Vacate(ctx context.Context, specs []attach.Spec) error
 	// Govern has the device, in use or not, be as the policy of latest's spec says. None, or attach.ErrNotFound of latest, is success.
+	// It waits for other calls that work on the device; TryGovern leaves it to them then.
 	Govern(ctx context.Context, wwid string, latest func() (attach.Spec, error)) error
+	TryGovern(ctx context.Context, wwid string, latest func() (attach.Spec, error)) error
 }
 
 // FileSystems is what the node service needs of *fsmount.FS.

@@ -172,6 +172,10 @@ func (h *host) Govern(_ context.Context, wwid string, latest func() (attach.Spec
 	return h.did("govern", wwid)
 }
 
+func (h *host) TryGovern(ctx context.Context, wwid string, latest func() (attach.Spec, error)) error {
+	return h.Govern(ctx, wwid, latest)
+}
+
 func (h *host) VolumeAt(_, minor uint32) (string, bool) {
 	for wwid, l := range h.attached {
 		if l.minor == minor {

@@ -119,7 +119,8 @@ func (n *Node) adoptClass(ctx context.Context, classes Classes, volumeID, class 
 	if err != nil || !changed {
 		return err
 	}
-	if err := n.govern(ctx, volumeID, r.Attachment.WWID); err != nil {
+	// Healing, which may be at the device with what the record said before, is waited for: its next round comes half a minute later.
+	if err := n.cfg.Attach.Govern(ctx, r.Attachment.WWID, n.latest(volumeID)); err != nil {
 		// The record has it: healing comes back to it.
 		return fmt.Errorf("the volume's paths are not as VolumeAttributesClass %s says: %w", class, err)
 	}
@@ -169,9 +170,9 @@ func keepLive(want, before *staging.Record) {
 	}
 }
 
-// govern has the volume's device be as its record says.
-func (n *Node) govern(ctx context.Context, volumeID, wwid string) error {
-	return n.cfg.Attach.Govern(ctx, wwid, func() (attach.Spec, error) {
+// latest gives what the volume's device should be by its record, which may change at any time.
+func (n *Node) latest(volumeID string) func() (attach.Spec, error) {
+	return func() (attach.Spec, error) {
 		r, err := n.cfg.Records.Record(volumeID)
 		switch {
 		case err != nil:
@@ -180,10 +181,10 @@ func (n *Node) govern(ctx context.Context, volumeID, wwid string) error {
 			return attach.Spec{}, attach.ErrNotFound
 		}
 		return spec(r.Attachment, nil), nil
-	})
+	}
 }
 
-// governAll does so with many volumes; those that change together share what multipathd has to do.
+// governAll has the devices of volumes be as their records say; those that change together share what multipathd has to do.
 func (n *Node) governAll(ctx context.Context, records []*staging.Record) error {
 	var (
 		all  sync.WaitGroup
@@ -194,7 +195,7 @@ func (n *Node) governAll(ctx context.Context, records []*staging.Record) error {
 		all.Go(func() {
 			slot <- struct{}{}
 			defer func() { <-slot }()
-			errs[i] = n.govern(ctx, r.VolumeID, r.Attachment.WWID)
+			errs[i] = n.cfg.Attach.TryGovern(ctx, r.Attachment.WWID, n.latest(r.VolumeID))
 		})
 	}
 	all.Wait()
