@@ -22,12 +22,20 @@ func newSource(ctx context.Context, name string, cfg driver.NodeConfig) (*select
 	if err != nil {
 		return nil, fmt.Errorf("interfaces[].nodeSelector and nodeAnnotation need to know this node: %w", err)
 	}
+	nodes := client.Nodes()
 	o.Node = func(ctx context.Context) (selection.Facts, error) {
-		node, err := client.Nodes().Get(ctx, name, metav1.GetOptions{})
+		node, err := nodes.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return selection.Facts{}, fmt.Errorf("get node %q: %w", name, err)
 		}
-		return selection.Facts{Labels: node.Labels, Annotations: node.Annotations}, nil
+		return facts(node), nil
+	}
+	o.Follow = func(ctx context.Context, told func(selection.Facts)) {
+		nodes.Follow(ctx, name, func(node metav1.Object) { told(facts(node)) })
 	}
 	return selection.Open(ctx, o)
+}
+
+func facts(node metav1.Object) selection.Facts {
+	return selection.Facts{Labels: node.GetLabels(), Annotations: node.GetAnnotations()}
 }

@@ -4,24 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
 )
 
 const (
-	// watchTime is how long a watch lasts at least, and half of the most: a connection that died unseen is noticed then.
-	watchTime = 5 * time.Minute
-	// firstRetry and lastRetry are between watches that fail.
-	firstRetry = time.Second
-	lastRetry  = 5 * time.Minute
-	// lasted is how long a watch must have gone well for the next failure to be a first one.
-	lasted = time.Minute
+	// lastRetry is between watches that fail, in the end: they are one for each volume.
+	lastRetry = 5 * time.Minute
 
 	classesPath = "/apis/storage.k8s.io/v1/volumeattributesclasses"
 )
@@ -30,37 +23,23 @@ const (
 // thousands in the cluster, and learns of no other.
 type Classes struct {
 	client     *Client
-	retry      time.Duration
+	volumes    follower
 	complaints complaints
 }
 
 // NewClasses asks over a client of its own: its watches and requests are many when volumes are, and others must not wait for them.
-func NewClasses(client *Client) *Classes { return &Classes{client: client, retry: firstRetry} }
+func NewClasses(client *Client) *Classes {
+	return &Classes{client: client, volumes: follower{
+		client: client, resource: "persistentvolumes", lasts: watchTime, first: firstRetry, last: lastRetry,
+	}}
+}
 
 // Follow calls told with what the PersistentVolume of that name says: when it is first seen, when it changes, every few minutes,
 // and again after told has failed, until ctx ends.
 func (c *Classes) Follow(ctx context.Context, pv string, told func(driver, volumeID, class string) error) {
-	pause := c.retry
-	for {
-		began := time.Now()
-		if err := c.watch(ctx, pv, told); err != nil && ctx.Err() == nil {
-			c.complain(ctx, pv, err)
-		}
-		if time.Since(began) >= lasted {
-			pause = c.retry
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(jittered(pause)):
-		}
-		pause = min(2*pause, lastRetry)
-	}
-}
-
-// jittered is d or up to half more: an API server that comes back is not asked by everybody at once.
-func jittered(d time.Duration) time.Duration {
-	return d + rand.N(d/2+1) //nolint:gosec // no secret
+	c.volumes.follow(ctx, pv,
+		func(object runtime.Object) error { return tell(object, told) },
+		func(err error) { c.complain(ctx, pv, err) })
 }
 
 func (c *Classes) complain(ctx context.Context, pv string, err error) {
@@ -71,31 +50,7 @@ func (c *Classes) complain(ctx context.Context, pv string, err error) {
 	c.complaints.log(klog.NewContext(ctx, klog.FromContext(ctx).WithValues("persistentVolume", pv)), err, text)
 }
 
-// watch gets the PersistentVolume and its changes, until the API server ends it.
-func (c *Classes) watch(ctx context.Context, pv string, told func(driver, volumeID, class string) error) error {
-	seconds := int64(jittered(watchTime).Seconds())
-	w, err := c.client.stream.Get().Resource("persistentvolumes").VersionedParams(&metav1.ListOptions{
-		FieldSelector: "metadata.name=" + pv, Watch: true, TimeoutSeconds: &seconds,
-	}, metav1.ParameterCodec).Watch(ctx)
-	if err != nil {
-		return fmt.Errorf("watch PersistentVolume %s: %w", pv, err)
-	}
-	defer w.Stop()
-	for event := range w.ResultChan() {
-		switch event.Type {
-		case watch.Error:
-			return fmt.Errorf("watch PersistentVolume %s: %w", pv, apierrors.FromObject(event.Object))
-		case watch.Added, watch.Modified:
-			if err := tell(event.Object, told); err != nil {
-				return err
-			}
-		case watch.Deleted, watch.Bookmark:
-		}
-	}
-	return nil
-}
-
-func tell(object any, told func(driver, volumeID, class string) error) error {
+func tell(object runtime.Object, told func(driver, volumeID, class string) error) error {
 	v, ok := object.(*corev1.PersistentVolume)
 	if !ok || v.Spec.CSI == nil {
 		return nil

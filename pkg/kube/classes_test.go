@@ -4,11 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,66 +12,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 )
 
-// watched plays an API server that watches PersistentVolumes are asked of.
-type watched struct {
-	t       *testing.T
-	scripts chan []string // what the next watches give, line by line; "end" ends one, else it goes on without a word
-	begun   chan struct{} // a watch began
-	refuse  chan int      // the next watches' status codes
-}
-
-func newWatched(t *testing.T) (*watched, *Classes) {
+// newClasses gives an API server that has class gold, and watches of PersistentVolume pv-1.
+func newClasses(t *testing.T) (*watched, *Classes) {
 	t.Helper()
-	s := &watched{t: t, scripts: make(chan []string, 10), begun: make(chan struct{}, 1000), refuse: make(chan int, 10)}
-	web := httptest.NewServer(s)
-	t.Cleanup(web.Close)
-	client, err := newClient(&rest.Config{Host: web.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, client := newWatched(t, "/api/v1/persistentvolumes", "pv-1")
+	s.get = map[string]string{classesPath + "/gold": `{"kind":"VolumeAttributesClass","apiVersion":"storage.k8s.io/v1","metadata":{"name":"gold"},
+		"driverName":"iscsi.portbind.io","parameters":{"preferredInterface":"san-a","noPathRetry":""}}`, classesPath + "/gone": ""}
 	c := NewClasses(client)
-	c.retry = time.Millisecond
+	c.volumes.first = time.Millisecond
 	return s, c
-}
-
-func (s *watched) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	if name, ok := strings.CutPrefix(r.URL.Path, "/apis/storage.k8s.io/v1/volumeattributesclasses/"); ok {
-		if name != "gold" {
-			fail(w, http.StatusNotFound)
-			return
-		}
-		fmt.Fprint(w, `{"kind":"VolumeAttributesClass","apiVersion":"storage.k8s.io/v1","metadata":{"name":"gold"},
-			"driverName":"iscsi.portbind.io","parameters":{"preferredInterface":"san-a","noPathRetry":""}}`)
-		return
-	}
-	q := r.URL.Query()
-	if r.Method != http.MethodGet || r.URL.Path != "/api/v1/persistentvolumes" || q.Get("watch") != "true" || q.Get("fieldSelector") != "metadata.name=pv-1" {
-		s.t.Errorf("unexpected request %s %s", r.Method, r.URL)
-	}
-	s.begun <- struct{}{}
-	select {
-	case code := <-s.refuse:
-		fail(w, code)
-		return
-	default:
-	}
-	_ = http.NewResponseController(w).Flush()
-	select {
-	case <-r.Context().Done():
-	case script := <-s.scripts:
-		for _, line := range script {
-			if line == "end" {
-				return
-			}
-			fmt.Fprintln(w, line)
-			_ = http.NewResponseController(w).Flush()
-		}
-		<-r.Context().Done()
-	}
 }
 
 // event is one of a watch; without a driver the volume is of another kind.
@@ -115,24 +62,10 @@ func (s *watched) follow(c *Classes, fails int) (told chan string, end func()) {
 	return told, func() { cancel(); done.Wait() }
 }
 
-func (s *watched) want(told <-chan string, want ...string) {
-	s.t.Helper()
-	for _, w := range want {
-		select {
-		case got := <-told:
-			if got != w {
-				s.t.Errorf("told %q, want %q", got, w)
-			}
-		case <-time.After(20 * time.Second):
-			s.t.Fatalf("not told %q", w)
-		}
-	}
-}
-
 // TestFollow: a volume as it is, its changes, over ends of watches, refusals and what is of no interest.
 func TestFollow(t *testing.T) {
 	t.Parallel()
-	s, c := newWatched(t)
+	s, c := newClasses(t)
 	for _, code := range []int{403, 500, 410} {
 		s.refuse <- code
 	}
@@ -142,7 +75,7 @@ func TestFollow(t *testing.T) {
 		event(t, "ADDED", "iscsi.portbind.io", ""),
 		event(t, "MODIFIED", "", "no CSI volume"),
 		event(t, "MODIFIED", "iscsi.portbind.io", "gold"),
-		`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`,
+		expired,
 	}
 	s.scripts <- []string{event(t, "ADDED", "other", "silver"), event(t, "DELETED", "other", "silver"), "end"}
 	s.scripts <- []string{event(t, "ADDED", "other", "gold")}
@@ -152,7 +85,7 @@ func TestFollow(t *testing.T) {
 // TestFollowAgain: what failed is told again, by a new watch.
 func TestFollowAgain(t *testing.T) {
 	t.Parallel()
-	s, c := newWatched(t)
+	s, c := newClasses(t)
 	told, end := s.follow(c, 2)
 	defer end()
 	for range 3 {
@@ -169,7 +102,7 @@ func TestFollowAgain(t *testing.T) {
 
 func TestParameters(t *testing.T) {
 	t.Parallel()
-	_, c := newWatched(t)
+	_, c := newClasses(t)
 	driver, got, err := c.Parameters(t.Context(), "gold")
 	if diff := cmp.Diff(map[string]string{"preferredInterface": "san-a", "noPathRetry": ""}, got); err != nil || driver != "iscsi.portbind.io" || diff != "" {
 		t.Errorf("%q, %v (-want +got):\n%s", driver, err, diff)
@@ -181,7 +114,7 @@ func TestParameters(t *testing.T) {
 
 // TestFollowMany: volumes that are many do not cost much memory.
 func TestFollowMany(t *testing.T) {
-	s, c := newWatched(t)
+	s, c := newClasses(t)
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()

@@ -1,5 +1,6 @@
 // Package kube is what the node plugin has to do with Kubernetes' API server: Events that say what happened to a volume's
-// paths, and the classes that say how to use them. Everything here may fail, be forbidden or be slow without holding up anything else.
+// paths, the classes that say how to use them, and the node's labels. Everything here may fail, be forbidden or be slow without holding
+// up anything else.
 package kube
 
 import (
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
@@ -49,7 +51,7 @@ func InCluster() (*Client, error) {
 
 func newClient(cfg *rest.Config) (*Client, error) {
 	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(corev1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("kube: %w", err)
 	}
 	cfg = rest.CopyConfig(cfg)

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"reflect"
 	"sync"
-	"time"
 
 	"k8s.io/klog/v2"
 
@@ -19,9 +18,6 @@ import (
 
 // Annotation of a node has entries of its own, a YAML or JSON list as in the configuration.
 const Annotation = "iscsi.portbind.io/interfaces"
-
-// refresh is how often the node is read again.
-const refresh = time.Minute
 
 // Facts are what Kubernetes knows of a node, as far as it matters here.
 type Facts struct {
@@ -41,6 +37,8 @@ type Options struct {
 	Annotated bool
 	// Node reads this node. Nil: nothing depends on it.
 	Node func(ctx context.Context) (Facts, error)
+	// Follow calls told with what this node is, at first and soon after each change of it, until ctx ends.
+	Follow func(ctx context.Context, told func(Facts))
 	// File remembers what was read last.
 	File string
 }
@@ -89,32 +87,20 @@ func (s *Source) Resolve() (binding.Resolution, error) {
 	return binding.Resolve(c, nics), err
 }
 
-// Run reads the node again every minute until ctx ends, and calls changed when its interfaces are others.
+// Run follows the node until ctx ends, and calls changed when its interfaces are others. While the API server is away they stay.
 func (s *Source) Run(ctx context.Context, changed func()) {
 	if s.options.Node == nil {
 		return
 	}
-	ticker := time.NewTicker(refresh)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if s.refresh(ctx) {
+	s.options.Follow(ctx, func(facts Facts) {
+		if s.update(ctx, facts) {
 			changed()
 		}
-	}
+	})
 }
 
-// refresh says whether the configuration is another one. While the API server is away it stays.
-func (s *Source) refresh(ctx context.Context) bool {
-	facts, err := s.options.Node(ctx)
-	if err != nil {
-		klog.FromContext(ctx).V(2).Info("This node could not be read", "reason", err.Error())
-		return false
-	}
+// update says whether the configuration is another one.
+func (s *Source) update(ctx context.Context, facts Facts) bool {
 	if facts = s.relevant(facts); facts.equal(s.facts) {
 		return false
 	}
@@ -125,7 +111,7 @@ func (s *Source) refresh(ctx context.Context) bool {
 	return changed
 }
 
-// relevant leaves out what nothing depends on: a node's labels and annotations change all the time.
+// relevant leaves out what nothing depends on: most changes of a node are of that kind.
 func (s *Source) relevant(all Facts) Facts {
 	some := Facts{Labels: map[string]string{}, Annotations: map[string]string{}}
 	for _, i := range s.options.Base.Interfaces {

@@ -14,9 +14,12 @@ import (
 type api struct {
 	facts Facts
 	err   error
+	told  func(Facts) // whom to tell of changes
 }
 
 func (a *api) node(context.Context) (Facts, error) { return a.facts, a.err }
+
+func (a *api) follow(_ context.Context, told func(Facts)) { a.told = told }
 
 func netdevs(s *Source) string {
 	var all []string
@@ -35,33 +38,35 @@ func TestSource(t *testing.T) {
 			{Name: "a", NetDev: "eth2", NodeSelector: map[string]string{"rack": "r2"}},
 			{Name: "b", NetDev: "eth3"},
 		}},
-		Annotated: true, Node: a.node, File: filepath.Join(t.TempDir(), "node.json"),
+		Annotated: true, Node: a.node, Follow: a.follow, File: filepath.Join(t.TempDir(), "node.json"),
 	}
 	s, err := Open(ctx, o)
 	if err != nil || netdevs(s) != "eth1 eth3" {
 		t.Fatalf("got %v, %v", s, err)
 	}
+	changed := false
+	s.Run(ctx, func() { changed = true })
 	steps := []struct {
 		name    string
 		facts   Facts
-		err     error
 		changed bool
 		want    string
 	}{
-		{"nothing that matters", Facts{Labels: map[string]string{"rack": "r1", "other": "y"}}, nil, false, "eth1 eth3"},
-		{"another rack", Facts{Labels: map[string]string{"rack": "r2"}}, nil, true, "eth2 eth3"},
-		{"away", Facts{}, errors.New("no route to host"), false, "eth2 eth3"},
+		{"nothing that matters", Facts{Labels: map[string]string{"rack": "r1", "other": "y"}}, false, "eth1 eth3"},
+		{"another rack", Facts{Labels: map[string]string{"rack": "r2"}}, true, "eth2 eth3"},
+		{"the same", Facts{Labels: map[string]string{"rack": "r2"}}, false, "eth2 eth3"},
 		{"its own", Facts{
 			Labels: map[string]string{"rack": "r2"}, Annotations: map[string]string{Annotation: "[{name: a, netdev: eth4}]", "x": "y"},
-		}, nil, true, "eth4 eth3"},
+		}, true, "eth4 eth3"},
 		{"wrong", Facts{
 			Labels: map[string]string{"rack": "r2"}, Annotations: map[string]string{Annotation: "eth4"},
-		}, nil, true, "eth2 eth3"},
-		{"no label", Facts{}, nil, true, "eth3"},
+		}, true, "eth2 eth3"},
+		{"no label", Facts{}, true, "eth3"},
 	}
 	for _, step := range steps {
-		a.facts, a.err = step.facts, step.err
-		if changed := s.refresh(ctx); changed != step.changed || netdevs(s) != step.want {
+		changed = false
+		a.told(step.facts)
+		if changed != step.changed || netdevs(s) != step.want {
 			t.Errorf("%s: got %q, %v", step.name, netdevs(s), changed)
 		}
 	}

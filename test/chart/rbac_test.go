@@ -146,6 +146,7 @@ func needed() []ask {
 		{nodeAccount, "create", "", "events", "", ""},
 		{nodeAccount, "get", "", "persistentvolumeclaims", "", "data"},
 		{nodeAccount, "patch", "", "nodes", "", "node1"},
+		{nodeAccount, "watch", "", "nodes", "", "node1"},
 		{nodeAccount, "watch", "", "persistentvolumes", "", "pv"},
 		{nodeAccount, "get", "storage.k8s.io", "volumeattributesclasses", "", "fixed-a"},
 	}
@@ -202,6 +203,7 @@ func TestRightsFollowSwitches(t *testing.T) {
 		{controllerAccount, "get", "", "pods", namespace, "p"},
 		{nodeAccount, "patch", "", "nodes", "", "node1"},
 		{nodeAccount, "get", "", "nodes", "", "node1"},
+		{nodeAccount, "watch", "", "nodes", "", "node1"},
 		{nodeAccount, "create", "", "events", "", ""},
 		{nodeAccount, "get", "", "persistentvolumeclaims", "", "data"},
 		{nodeAccount, "watch", "", "persistentvolumes", "", "pv"},
@@ -228,18 +230,23 @@ func TestNamesAreCompared(t *testing.T) {
 				t.Errorf("%s: %+v: %v", name, a, !want)
 			}
 		}
+		if allowed(all, ask{nodeAccount, "watch", "", "nodes", "", "node1"}) {
+			t.Errorf("%s: nodes may be watched, whose interfaces do not depend on them", name)
+		}
 		if mounts(container(t, nodePod(t, all), "portbind-csi"), "api-access") != want {
 			t.Errorf("%s: token: %v", name, !want)
 		}
 	}
 }
 
-// A node is read where its interfaces depend on it, and not changed.
+// A node is read and watched where its interfaces depend on it, and not changed.
 func TestNodeIsRead(t *testing.T) {
 	for _, set := range []string{"nodeAnnotation=true", "interfaces[0].name=a,interfaces[0].netdev=eth0,interfaces[0].nodeSelector.rack=r1"} {
 		all := render(t, append(values(minimal), "--set", "node.events=false,node.livePolicy=false,"+set)...)
-		if !allowed(all, ask{nodeAccount, "get", "", "nodes", "", "node1"}) || allowed(all, ask{nodeAccount, "patch", "", "nodes", "", "node1"}) {
-			t.Errorf("%s: rights on nodes are not those to get them", set)
+		for verb, want := range map[string]bool{"get": true, "watch": true, "list": false, "patch": false} {
+			if allowed(all, ask{nodeAccount, verb, "", "nodes", "", "node1"}) != want {
+				t.Errorf("%s: %s nodes: %v", set, verb, !want)
+			}
 		}
 		if !mounts(container(t, nodePod(t, all), "portbind-csi"), "api-access") {
 			t.Errorf("%s: the node plugin has no token", set)

@@ -7,12 +7,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portbind/portbind/test/cluster/clusterenv"
 )
 
-// patience is the longest that a write may take, in seconds: a busy node of the lab is slow.
-const patience = 10
+const (
+	// patience is the longest that a write may take, in seconds: a busy node of the lab is slow.
+	patience = 10
+	// noticed is when the plugin must know of a change at the latest, less than the minute between two looks of one that may not watch.
+	noticed = 30 * time.Second
+)
 
 // Where the label is, the interfaces have each other's NIC. The annotation of a node counts more.
 const (
@@ -46,9 +51,9 @@ func TestExchanged(t *testing.T) {
 	node, plugin := e.Node("node1"), e.NodePlugin("node1")
 	over(t, node, "san0", "san1")
 
-	e.Kubectl("label", "node", "node1", label+"=exchanged")
+	change(e, "label", "node", "node1", label+"=exchanged")
 	over(t, node, "san1", "san0")
-	e.Kubectl("annotate", "node", "node1", annotation+"="+asBefore)
+	change(e, "annotate", "node", "node1", annotation+"="+asBefore)
 	over(t, node, "san0", "san1")
 
 	stall := clusterenv.LongestStall(e.Beats("writer"))
@@ -61,6 +66,19 @@ func TestExchanged(t *testing.T) {
 	}
 	e.Delete("pod/writer")
 	e.Delete("persistentvolumeclaim/data")
+}
+
+// change changes node1, and waits until its plugin says what its interfaces are now.
+func change(e *clusterenv.Env, args ...string) {
+	e.T.Helper()
+	plugin := e.NodePlugin("node1")
+	said := func() int {
+		return strings.Count(e.Driver("logs", plugin, "--container", "portbind-csi"), "The interfaces of this node")
+	}
+	before := said()
+	e.Kubectl(args...)
+	took := e.Eventually(noticed, "the plugin to see the change", func() bool { return said() > before })
+	e.T.Logf("seen %.1f s after %s", took.Seconds(), args[0])
 }
 
 // over waits until the interfaces' sessions are on these NICs, two each, and all paths work.

@@ -29,18 +29,19 @@ const accountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 type api struct {
 	web *httptest.Server
 
-	mu     sync.Mutex
-	node   corev1.Node
-	events []corev1.Event
+	mu      sync.Mutex
+	node    corev1.Node
+	changed chan struct{} // closed when the node changes
+	events  []corev1.Event
 }
 
 func newAPI(t *testing.T) *api {
 	t.Helper()
-	a := &api{node: corev1.Node{
+	a := &api{changed: make(chan struct{}), node: corev1.Node{
 		TypeMeta: metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "n1"},
 	}}
 	a.web = httptest.NewTLSServer(a)
-	t.Cleanup(a.web.Close)
+	t.Cleanup(a.away)
 	host, port, err := net.SplitHostPort(a.web.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -65,12 +66,41 @@ func (a *api) describe(labels, annotations map[string]string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.node.Labels, a.node.Annotations = labels, annotations
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// away ends it. That would wait for watches: the listener goes first, so that none is begun again.
+func (a *api) away() {
+	_ = a.web.Listener.Close()
+	a.web.CloseClientConnections()
+	a.web.Close()
+}
+
+// watch tells of the node, as it is and when it changes.
+func (a *api) watch(w http.ResponseWriter, r *http.Request) {
+	for kind := "ADDED"; ; kind = "MODIFIED" {
+		a.mu.Lock()
+		_ = json.NewEncoder(w).Encode(map[string]any{"type": kind, "object": a.node})
+		changed := a.changed
+		a.mu.Unlock()
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-changed:
+		case <-r.Context().Done():
+			return
+		}
+	}
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if r.URL.Path == "/api/v1/nodes" && r.URL.Query().Get("watch") == "true" {
+		a.watch(w, r)
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/nodes/n1":
 		_ = json.NewEncoder(w).Encode(a.node)
@@ -106,7 +136,7 @@ func (a *api) log(t *testing.T) {
 	}
 }
 
-// TestNodeSelection has interfaces that depend on the node's label and annotation, also while the API server is away,
+// TestNodeSelection has interfaces that depend on the node's label and annotation, follow them, and stay while the API server is away;
 // and Events of what is wrong with them.
 func TestNodeSelection(t *testing.T) {
 	s := newScene(t)
@@ -123,7 +153,6 @@ func TestNodeSelection(t *testing.T) {
 	s.wantNIC("san-a", "san0")
 
 	a.describe(map[string]string{"rack": "r2"}, map[string]string{selection.Annotation: `[{"name": "san-b", "netdev": "san1"}]`})
-	s.node.Restart()
 	s.want("san-a DuplicateNIC", "san-b Compliant", "san-c Compliant")
 	s.wantNIC("san-c", "san0")
 	s.wantTopology(map[string]string{"san-a": "", "san-b": "true", "san-c": "true"})
@@ -140,7 +169,7 @@ func TestNodeSelection(t *testing.T) {
 			a.told("StorageInterfaceCompliant", "san-b (san1) is compliant")
 	})
 	a.log(t)
-	a.web.Close() // the API server is away
+	a.away()
 	s.node.Restart()
 	s.want("san-a DuplicateNIC", "san-b Compliant", "san-c Compliant")
 }
