@@ -19,7 +19,7 @@ var malformed = map[string]struct {
 	"port":      {"portals", "10.99.0.10:99999", []string{`volume_context["portals"]: "10.99.0.10:99999"`, "192.0.2.1:3260"}},
 	"lun":       {"lun", "-1", []string{`volume_context["lun"]: "-1"`, "a number from 0 to 65535"}},
 	"wwid":      {"wwid", "36001405abc", []string{`volume_context["wwid"]: "36001405abc"`, "naa. and 16 or 32 hex digits"}},
-	"attribute": {"targetPortal", "10.99.0.10", []string{`volume_context: unknown key "targetPortal"`, "iqn, lun, minPaths, pairing, portals, wwid"}},
+	"attribute": {"targetPortal", "10.99.0.10", []string{`volume_context: unknown key "targetPortal"`, "iqn, lun, minPaths", "portals, preferredInterface, wwid"}},
 }
 
 // A pod says what is malformed in its PersistentVolume.
