@@ -1,6 +1,7 @@
 package multipath
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sockets are where multipathd listens: the abstract name of all versions, and the file of 0.11 and later, which
@@ -36,7 +39,7 @@ func NewClient() *Client { return &Client{addrs: sockets} }
 func NewClientAt(addr string) *Client { return &Client{addrs: []string{addr}} }
 
 // Do sends one command and returns the answer without its final newline. An answer of "fail" is ErrRefused, one of
-// "timeout" ErrBusy, no multipathd ErrNotRunning.
+// "timeout" ErrBusy, as is none at all in time, no multipathd ErrNotRunning.
 func (c *Client) Do(ctx context.Context, command string) (string, error) {
 	answer, err := c.exchange(ctx, command)
 	if err == nil {
@@ -69,18 +72,40 @@ func (c *Client) exchange(ctx context.Context, command string) (string, error) {
 	return answer, err
 }
 
-func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+// dial waits while multipathd has as many connections to accept as its queue takes, 10 or so (EAGAIN, unix(7)): nothing tells when there
+// is room again.
+func (c *Client) dial(parent context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(parent, answerTime)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := c.dialNow(context.WithoutCancel(ctx))
+		if !errors.Is(err, unix.EAGAIN) {
+			return conn, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, cmp.Or(parent.Err(), ErrBusy)
+		}
+	}
+}
+
+// dialNow gives a connection to the first address that takes one, EAGAIN when one would, later. Neither is waited for.
+func (c *Client) dialNow(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
+	failed := ErrNotRunning
 	for _, addr := range c.addrs {
 		conn, err := d.DialContext(ctx, "unix", addr)
 		if err == nil {
 			return conn, nil
 		}
+		if errors.Is(err, unix.EAGAIN) {
+			failed = err
+		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return nil, ErrNotRunning
+	return nil, failed
 }
 
 // talk is one exchange of mpath_cmd.c: the length as size_t in the machine's order, then a NUL-terminated string.

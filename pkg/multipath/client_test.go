@@ -3,9 +3,13 @@ package multipath
 import (
 	"context"
 	"errors"
+	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portbind/portbind/pkg/multipath/mpdtest"
 )
@@ -70,6 +74,56 @@ func TestNoDaemon(t *testing.T) {
 	if _, err := c.Do(t.Context(), "show daemon"); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestQueueFull: a multipathd that many talk to at once takes no connection for a while; it is not away.
+func TestQueueFull(t *testing.T) {
+	addr := filepath.Join(t.TempDir(), "socket")
+	l := narrow(t, addr)
+	var d net.Dialer
+	for {
+		conn, err := d.DialContext(t.Context(), "unix", addr)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	c := NewClientAt(addr)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Do(ctx, "show daemon"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a full queue: %v", err)
+	}
+	done := make(chan error)
+	go func() { _, err := c.Do(t.Context(), "show daemon"); done <- err }()
+	idle := "pid 7 idle\n"
+	go mpdtest.ServeOn(l, func(string) *string { return &idle })
+	if err := <-done; err != nil {
+		t.Errorf("when there was room: %v", err)
+	}
+}
+
+// narrow listens with the shortest queue that there is.
+func narrow(t *testing.T, addr string) net.Listener {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), addr)
+	defer func() { _ = file.Close() }()
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: addr}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
 }
 
 func TestDeadline(t *testing.T) {

@@ -20,16 +20,19 @@ func Serve(t *testing.T, answer func(command string) *string) (addr string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go reply(conn, answer)
-		}
-	}()
+	go ServeOn(l, answer)
 	return addr
+}
+
+// ServeOn does so on a listener, until that is closed.
+func ServeOn(l net.Listener, answer func(command string) *string) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go reply(conn, answer)
+	}
 }
 
 // reply reads one command and answers it: each has its length before it, eight bytes in the machine's order, and a NUL behind.
