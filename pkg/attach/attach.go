@@ -60,14 +60,48 @@ func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
 		return Device{}, err
 	}
 	times.lap("paths")
-	dev, err := a.build(ctx, spec, paths, failed)
-	dev.Lacks = len(pairs) - len(paths)
+	dev, lost, err := a.buildLiving(ctx, spec, paths, failed)
+	dev.Lacks = len(pairs) - len(paths) + len(lost)
 	times.lap("map")
-	times.log(ctx, 2, "Attach", "wwid", dev.WWID, "paths", len(paths), "missing", reasons(failed))
+	times.log(ctx, 2, "Attach", "wwid", dev.WWID, "paths", len(paths), "missing", reasons(slices.Concat(failed, lost)))
 	if err != nil && spec.WWID == "" {
 		err = errors.Join(err, a.forgetUnused(context.WithoutCancel(ctx), paths))
 	}
 	return dev, err
+}
+
+// buildLiving is build with the paths that can be opened still. A session that was lost since its disk was found must not keep the
+// volume from the others; healing adds its path when it is back.
+func (a *Attacher) buildLiving(ctx context.Context, spec Spec, paths []path, failed []*PairError) (dev Device, lost []*PairError, err error) {
+	for range joinTries {
+		dev, err = a.build(ctx, spec, paths, slices.Concat(failed, lost))
+		if !errors.Is(err, multipath.ErrDeadPath) {
+			return dev, lost, err
+		}
+		alive, gone := living(a.sys, paths)
+		paths, lost = alive, append(lost, gone...)
+	}
+	return Device{}, lost, fmt.Errorf("%w: %w", ErrTooFewPaths, err)
+}
+
+// living gives the paths that take I/O, and says what became of the others.
+func living(sys sysfs.FS, paths []path) (alive []path, lost []*PairError) {
+	for _, p := range paths {
+		d, err := sys.Disk(p.disk.Name)
+		switch {
+		case err != nil:
+		case d.HCTL != p.disk.HCTL || d.WWID != p.disk.WWID:
+			err = sysfs.ErrGone
+		case d.State != sysfs.DiskRunning:
+			err = fmt.Errorf("%s is %s: %w", d.Name, d.State, errDown)
+		}
+		if err != nil {
+			lost = append(lost, &PairError{Pair: p.pair, Err: err})
+			continue
+		}
+		alive = append(alive, p)
+	}
+	return alive, lost
 }
 
 // reasons is for the log.

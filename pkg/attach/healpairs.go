@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/portbind/portbind/pkg/binding"
@@ -68,7 +69,8 @@ func (a *Attacher) healPairs(ctx context.Context, spec Spec, pairs []binding.Pai
 // isNoNews says that there is nothing to tell: the portal is silent, the session is being made anew, or the volume was
 // detached meanwhile.
 func isNoNews(err error) bool {
-	return errors.Is(err, iscsi.ErrTimeout) || errors.Is(err, iscsi.ErrUnreachable) || errors.Is(err, errDown) || errors.Is(err, ErrNotFound)
+	return slices.ContainsFunc([]error{iscsi.ErrTimeout, iscsi.ErrUnreachable, errDown, multipath.ErrDeadPath, ErrNotFound},
+		func(known error) bool { return errors.Is(err, known) })
 }
 
 // healPair brings one pair's session up, and then its disk to the map; one pair at a time, since the volume's lock, which

@@ -88,7 +88,7 @@ func (d *DM) createAt(name, uuid string, minor uint32) (Devno, error) {
 	return mknum(h.dev), err
 }
 
-// load puts a table into the map's inactive slot; resume makes it live.
+// load puts a table into the map's inactive slot; resume makes it live. ErrDeadPath when a path cannot be opened.
 func (d *DM) load(uuid string, t Table) error {
 	h := head{uuid: uuid, targetCount: 1}
 	if t.ReadOnly {
@@ -96,7 +96,14 @@ func (d *DM) load(uuid string, t Table) error {
 	}
 	line := target{length: t.Sectors, kind: targetKind, params: t.params()}
 	_, _, err := d.do("load table", cmdTableLoad, h, encodeTable(line))
-	return err
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	// ENXIO is of the map, or of a path (dm_get_device): sd refuses to be opened while its session is lost.
+	if _, found := d.Find(uuid); found != nil {
+		return err
+	}
+	return &Error{Op: "load table", On: uuid, Err: ErrDeadPath}
 }
 
 // resume swaps the inactive table in, if any. I/O in flight is requeued, not flushed: a flush would wait for paths.

@@ -24,6 +24,8 @@ var (
 	ErrExists = errors.New("map exists")
 	// ErrNotFound says that there is no such map.
 	ErrNotFound = errors.New("no such map")
+	// ErrDeadPath says that a path cannot be opened: its disk is gone or offline, its session being lost.
+	ErrDeadPath = errors.New("a path is gone or offline")
 	// ErrOpen says that the map, or a path of it, is in use.
 	ErrOpen = errors.New("in use")
 )

@@ -182,6 +182,41 @@ func TestDeadPortal(t *testing.T) {
 	w.detach(a, w.wwids[0])
 }
 
+// TestPathLostMeanwhile attaches with a disk that was found and refuses to be opened when the map is made, as one whose session has been
+// lost in between: the kernel takes no table with it.
+func TestPathLostMeanwhile(t *testing.T) {
+	w := newWorld(t, 2)
+	a := w.attacher()
+	w.attach(a, w.spec(0))
+	sessions, err := sysfs.Default.Sessions()
+	check(t, err)
+	check(t, sysfs.Default.ScanLUN(sessions[0].Host, 1))
+	var lost sysfs.Disk
+	w.Eventually(20*time.Second, "the disk", func() bool {
+		lost, err = sysfs.Default.SessionLUN(sessions[0].ID, 1)
+		return err == nil && lost.SizeBytes > 0
+	})
+	state := filepath.Join("/sys/block", lost.Name, "device/state")
+	check(t, os.WriteFile(state, []byte("offline\n"), 0))
+	spec := w.spec(1)
+	spec.MinPaths = 4
+	if _, err := a.Attach(t.Context(), spec); !errors.Is(err, attach.ErrTooFewPaths) || !strings.Contains(err.Error(), lost.Name+" is offline") {
+		t.Errorf("attached over all paths: %v", err)
+	}
+	dev := w.attach(a, w.spec(1))
+	w.wantActive(dev, 3)
+	if dev.Lacks != 1 {
+		t.Errorf("%d paths are lacking", dev.Lacks)
+	}
+	check(t, os.WriteFile(state, []byte("running\n"), 0))
+	if lacks, err := a.Heal(t.Context(), []attach.Spec{w.spec(1)}); err != nil || lacks != 0 {
+		t.Errorf("heal: %v; %d paths are lacking", err, lacks)
+	}
+	w.adopted(dev.WWID, 4)
+	w.detach(a, w.wwids[1])
+	w.detach(a, w.wwids[0])
+}
+
 // TestAllPathsDead detaches a volume whose target is out of reach, with I/O waiting in its map.
 func TestAllPathsDead(t *testing.T) {
 	w := newWorld(t, 1)
