@@ -78,7 +78,7 @@ bench: build ## Benchmarks in the lab, against the bare sequence of commands in 
 soak: build ## The long scenarios: ten minutes without a path, flapping, a hundred volumes at once, random faults (LAB_SOAK=10m, LAB_SEED=)
 	@hack/lab/setup
 	@LAB_TIMEOUT=$${LAB_TIMEOUT:-6h} LAB_OUTAGE=10m LAB_CHURN=50 LAB_MEM=4G go test $(subst -tags lab,-tags lab$(comma)soak,$(LAB_FLAGS)) -p 1 \
-	  -timeout $${LAB_TIMEOUT:-6h} -run '$(or $(RUN),TestAllPathsDown|TestFlapping|TestFullPool|TestRandomFaults|TestStageWhileOthersUnstage)' \
+	  -timeout $${LAB_TIMEOUT:-6h} -run '$(or $(RUN),TestAllPathsDown|TestFlapping|TestFullPool|TestPortalGone|TestRandomFaults|TestStageWhileOthersUnstage)' \
 	  ./test/lab/failover ./test/lab/node
 
 .PHONY: lab

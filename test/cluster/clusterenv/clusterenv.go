@@ -48,7 +48,7 @@ func New(t *testing.T) *Env {
 	t.Helper()
 	e := connect(t)
 	e.must(e.hold(alone))
-	for _, m := range e.Nodes {
+	for _, m := range append(slices.Clone(e.Nodes), e.Target) {
 		t.Cleanup(func() { e.plugIn(m.Machine) })
 	}
 	if left := e.Leftovers(); len(left) > 0 {

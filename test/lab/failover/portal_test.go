@@ -52,7 +52,7 @@ func TestDeadPortal(t *testing.T) {
 	atMost(t, "refusing more minPaths than are alive", time.Since(start), 30*time.Second)
 
 	unmute(s, s.Net.Portals[1])
-	atMost(t, "portal back: missing paths added", v.waitPaths(90*time.Second, allPaths), 45*time.Second)
+	atMost(t, "portal back: missing paths added", v.waitPaths(90*time.Second, allPaths), maxAdded)
 	must(t, strict.Stage(ctx))
 	must(t, strict.Unstage(ctx))
 	must(t, strict.ControllerUnpublish(ctx))
@@ -67,12 +67,18 @@ func TestDeadPortal(t *testing.T) {
 func degraded(ctx context.Context, v *volume, portal string) {
 	v.s.T.Helper()
 	v.s.Eventually(20*time.Second, "health that says so", func() bool {
-		resp, err := v.s.Node.Node.NodeGetVolumeHealth(ctx, &csi.NodeGetVolumeHealthRequest{VolumeId: v.VolumeId})
-		must(v.s.T, err)
-		is := resp.GetVolumeHealth().GetHealthStatuses()
+		is := health(ctx, v)
 		v.s.T.Log("health: ", is)
 		return len(is) == 1 && is[0].GetStatus() == csi.VolumeHealthErrorType_DEGRADED && strings.Contains(is[0].GetMessage(), portal)
 	})
+}
+
+// health is what the node says of the volume; nothing when all is well.
+func health(ctx context.Context, v *volume) []*csi.VolumeHealth_VolumeHealthEntry {
+	v.s.T.Helper()
+	resp, err := v.s.Node.Node.NodeGetVolumeHealth(ctx, &csi.NodeGetVolumeHealthRequest{VolumeId: v.VolumeId})
+	must(v.s.T, err)
+	return resp.GetVolumeHealth().GetHealthStatuses()
 }
 
 func timedStage(ctx context.Context, t *testing.T, v *volume) time.Duration {

@@ -27,6 +27,7 @@ type Env struct {
 	Artefacts string // directory of this test's own; kept after the run
 	dir       string // scratch, on tmpfs
 	checks    []Check
+	cleansLIO bool
 }
 
 // Options says how the storage network looks. The zero value is the hard case: two NICs and two portals in one subnet.

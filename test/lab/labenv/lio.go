@@ -28,6 +28,16 @@ func (e *Env) mountConfigfs() {
 	e.must(os.MkdirAll(configfs+"/iscsi", 0o755))
 }
 
+// cleanLIO has everything torn down at the test's end: once, and so after what was started since the first target, which may have its
+// volumes in use when a test fails.
+func (e *Env) cleanLIO() {
+	e.T.Helper()
+	if !e.cleansLIO {
+		e.cleansLIO = true
+		e.T.Cleanup(e.tearDownLIO)
+	}
+}
+
 // tearDownLIO takes all targets and backstores away, leaves first. configfs removes attributes and default groups
 // with their directory.
 func (e *Env) tearDownLIO() {

@@ -19,7 +19,7 @@ const (
 // count from 1.
 func (e *Env) RawTargetGroups(iqn string, portals ...[]string) []*RawTarget {
 	e.T.Helper()
-	e.T.Cleanup(e.tearDownLIO)
+	e.cleanLIO()
 	var groups []*RawTarget
 	for i, p := range portals {
 		groups = append(groups, e.portalGroup(iqn, i+1, p...))

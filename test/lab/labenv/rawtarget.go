@@ -20,7 +20,7 @@ type RawTarget struct {
 // RawTarget makes a target with a portal on each portal address of the network.
 func (e *Env) RawTarget(iqn string) *RawTarget {
 	e.T.Helper()
-	e.T.Cleanup(e.tearDownLIO)
+	e.cleanLIO()
 	return e.portalGroup(iqn, 1, e.Net.Portals...)
 }
 

@@ -58,7 +58,7 @@ const (
 func (e *Env) Target(o TargetOptions) *Target {
 	e.T.Helper()
 	t := e.describeTarget(o)
-	e.T.Cleanup(e.tearDownLIO)
+	e.cleanLIO()
 	e.makePKI(t)
 	e.must(os.MkdirAll(t.StateDir, 0o700))
 	e.writeYAML(t.Config, t.settings(e, o))
