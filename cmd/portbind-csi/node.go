@@ -82,7 +82,11 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 	drained := drain.In(cfg.StateDir)
 	options.Interfaces = drained.Mark(source.Resolve)
 	counters := nodemetrics.New(ctx, sysfs.Default, options.Interfaces)
-	attacher, err := newAttacher(ctx, cfg, host, options.Interfaces, counters.Healed)
+	moved, changes := make(chan struct{}, 1), make(chan struct{}, 1)
+	options.Moved = func() { notify(moved) }
+	attacher, err := newAttacher(ctx, cfg, host, attach.Config{
+		Interfaces: options.Interfaces, Healed: counters.Healed, Returned: func() { notify(changes) },
+	})
 	if err != nil {
 		return err
 	}
@@ -100,7 +104,7 @@ func runNode(ctx context.Context, flags nodeFlags) (err error) {
 	work = append(work, guarding...)
 	fast := newFailfast(ctx, cfg, options.BootID, host)
 	metrics := []prometheus.Collector{fast, counters}
-	node := parts{driver.NewNode(options), attacher, source, drained, newKeeper(cfg, options.BootID), metrics, events}
+	node := parts{driver.NewNode(options), attacher, source, drained, newKeeper(cfg, options.BootID), metrics, events, moved, changes}
 	return serveNode(ctx, flags, node, append(work, fast.Run)...)
 }
 
@@ -114,6 +118,8 @@ type parts struct {
 	keeper   *compliance.Keeper
 	metrics  []prometheus.Collector
 	events   *kube.Events
+	// moved says that volumes have come or gone, changes that there may be something to heal.
+	moved, changes chan struct{}
 }
 
 func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(context.Context) error) error {
@@ -127,14 +133,14 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 			return fmt.Errorf("register node metrics: %w", err)
 		}
 	}
-	changes := make(chan struct{}, 1)
 	changed := func() {
-		notify(changes)
+		notify(node.changes)
 		watcher.Poke()
 		judge.Poke()
 	}
 	work = append(work,
-		background(func(ctx context.Context) { node.HealLoop(ctx, changes) }),
+		background(func(ctx context.Context) { node.HealLoop(ctx, node.changes) }),
+		background(func(ctx context.Context) { forward(ctx, node.moved, watcher.Poke) }),
 		background(node.FollowPortals),
 		background(func(ctx context.Context) { node.source.Run(ctx, changed) }),
 		func(ctx context.Context) error { return node.drained.Watch(ctx, changed) },
@@ -147,6 +153,18 @@ func serveNode(ctx context.Context, flags nodeFlags, node parts, work ...func(co
 	}, registry, work...)
 }
 
+// forward calls to for each note, until ctx ends.
+func forward(ctx context.Context, notes <-chan struct{}, to func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-notes:
+			to()
+		}
+	}
+}
+
 // notify leaves a note for a receiver that is busy; one is enough.
 func notify(changes chan<- struct{}) {
 	select {
@@ -156,18 +174,15 @@ func notify(changes chan<- struct{}) {
 }
 
 func newAttacher(
-	ctx context.Context, cfg driver.NodeConfig, host *hostexec.Local, interfaces func() (binding.Resolution, error),
-	healed func(binding.Pair),
+	ctx context.Context, cfg driver.NodeConfig, host *hostexec.Local, with attach.Config,
 ) (*attach.Attacher, error) {
 	timers := iscsi.FastTimers()
 	if cfg.Timers == driver.TimersTolerant {
 		timers = iscsi.TolerantTimers()
 	}
-	return attach.New(ctx, attach.Config{
-		ISCSI:      iscsi.New(iscsi.Options{Host: host}),
-		Interfaces: interfaces, Healed: healed,
-		Files: host.InHost, Timers: timers, Grace: time.Duration(cfg.SessionLinger),
-	})
+	with.ISCSI, with.Files = iscsi.New(iscsi.Options{Host: host}), host.InHost
+	with.Timers, with.Grace = timers, time.Duration(cfg.SessionLinger)
+	return attach.New(ctx, with)
 }
 
 // nodeOptions are what the node service needs, but for the attacher and the interfaces.

@@ -72,7 +72,9 @@ func (a *Attacher) attach(ctx context.Context, spec Spec) (Device, error) {
 
 // buildLiving is build with the paths that can be opened still. A session that was lost since its disk was found must not keep the
 // volume from the others; healing adds its path when it is back.
-func (a *Attacher) buildLiving(ctx context.Context, spec Spec, paths []path, failed []*PairError) (dev Device, lost []*PairError, err error) {
+func (a *Attacher) buildLiving(
+	ctx context.Context, spec Spec, paths []path, failed []*PairError,
+) (dev Device, lost []*PairError, err error) {
 	for range joinTries {
 		dev, err = a.build(ctx, spec, paths, slices.Concat(failed, lost))
 		if !errors.Is(err, multipath.ErrDeadPath) {

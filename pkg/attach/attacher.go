@@ -53,6 +53,9 @@ type Config struct {
 	Grace time.Duration
 	// Healed is told of each path that Heal has brought into a map; nil: nobody is.
 	Healed func(binding.Pair)
+	// Returned is told when a session that was lost is back, and must not wait: volumes that were attached meanwhile lack its paths.
+	// nil: nobody is.
+	Returned func()
 }
 
 // DefaultGrace is how long a session without disks stays.

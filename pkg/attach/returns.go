@@ -92,6 +92,9 @@ func (a *Attacher) reinstate(ctx context.Context, s sysfs.Session) bool {
 		a.reinstatePath(ctx, d)
 	}
 	klog.FromContext(ctx).Info("A session is back", "session", s.ID, "interface", s.Iface, "portal", s.Portal.String(), "paths", len(disks))
+	if a.cfg.Returned != nil {
+		a.cfg.Returned()
+	}
 	return true
 }
 

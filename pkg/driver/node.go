@@ -131,7 +131,9 @@ type NodeOptions struct {
 	// Portals are those that the interfaces are to reach whatever volumes there are; there may be none.
 	Portals []netip.AddrPort
 	// Unique says whether Initiator may be announced: nodeid.ErrTaken, nodeid.ErrUnknown. nil: it may.
-	Unique  func(context.Context) error
+	Unique func(context.Context) error
+	// Moved is told of each volume that was staged or unstaged, and must not wait. It may be nil.
+	Moved   func()
 	Attach  Attacher
 	FS      FileSystems
 	Records *staging.Store
@@ -161,6 +163,14 @@ func NewNode(cfg NodeOptions) *Node {
 		healErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "portbind_heal_errors_total", Help: "Rounds of healing that ended with an error.",
 		}),
+	}
+}
+
+// move says that a volume has come or gone.
+func (n *Node) move() {
+	n.moves.Poke()
+	if n.cfg.Moved != nil {
+		n.cfg.Moved()
 	}
 }
 

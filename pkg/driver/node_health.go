@@ -53,21 +53,28 @@ func (n *Node) checkHealthRequest(req *csi.NodeGetVolumeHealthRequest) error {
 	return nil
 }
 
-// NodeGetStorageHealth says whether the node's storage interfaces work: degraded when one does not, unreachable when none does.
+// NodeGetStorageHealth says whether the node's storage interfaces work, and the sessions over them: degraded when one does not,
+// unreachable when none does.
 func (n *Node) NodeGetStorageHealth(
-	context.Context, *csi.NodeGetStorageHealthRequest,
+	ctx context.Context, _ *csi.NodeGetStorageHealthRequest,
 ) (*csi.NodeGetStorageHealthResponse, error) {
-	interfaces, err := n.cfg.Interfaces()
+	view, err := n.View(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look at the node's NICs: %w", err)
+		return nil, err
 	}
 	resp := &csi.NodeGetStorageHealthResponse{}
-	if h, ill := pathwatch.InterfaceHealth(interfaces); ill {
+	add := func(h pathwatch.Health, ill bool) {
+		if !ill {
+			return
+		}
 		kind := csi.StorageHealthErrorType_STORAGE_DEGRADED
 		if h.Inaccessible {
 			kind = csi.StorageHealthErrorType_STORAGE_UNREACHABLE
 		}
-		resp.BackendHealth = []*csi.NodeGetStorageHealthResponse_StorageBackendHealth{{Status: kind, Reason: h.Reason, Message: h.Message}}
+		resp.BackendHealth = append(resp.BackendHealth,
+			&csi.NodeGetStorageHealthResponse_StorageBackendHealth{Status: kind, Reason: h.Reason, Message: h.Message})
 	}
+	add(pathwatch.InterfaceHealth(view.Interfaces))
+	add(pathwatch.SessionHealth(view))
 	return resp, nil
 }

@@ -37,7 +37,7 @@ func (n *Node) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRequ
 	if err := n.stage(ctx, want, chap, note); err != nil {
 		return nil, explain(n.undone(ctx, want, before, err))
 	}
-	n.moves.Poke()
+	n.move()
 	return &csi.NodeStageVolumeResponse{}, nil
 }
 

@@ -98,7 +98,7 @@ func (n *Node) unstage(ctx context.Context, r *staging.Record, patience time.Dur
 			return err
 		}
 	}
-	n.moves.Poke()
+	defer n.move()
 	return n.cfg.Records.Delete(r.VolumeID)
 }
 

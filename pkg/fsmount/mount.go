@@ -47,8 +47,7 @@ func (m Mount) mountClone(ctx context.Context, data []string) error {
 		return err
 	case ro:
 		return fmt.Errorf("%w: this node's kernel knows the btrfs %s from another device, of which this one, write-protected, is a copy: "+
-			"no longer mounted, it is forgotten after `btrfs device scan --forget`; as long as it is mounted, both can only be used on different nodes",
-			ErrInUse, m.Super.UUID)
+			"as long as that is mounted, use them on different nodes; afterwards run `btrfs device scan --forget`", ErrInUse, m.Super.UUID)
 	}
 	if err := m.separate(ctx); err != nil {
 		return opError("give the clone of a btrfs an identifier of its own:", m.Device, err)

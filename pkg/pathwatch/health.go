@@ -52,6 +52,47 @@ func InterfaceHealth(r binding.Resolution) (Health, bool) {
 	}, true
 }
 
+// SessionHealth judges the sessions that the volumes need together, over interfaces that are well; false when all are there. A portal
+// that is gone shows here once, whatever the number of volumes.
+func SessionHealth(v View) (Health, bool) {
+	var expected []pair
+	var lost []loss
+	for _, vol := range v.Volumes {
+		if vol.Unknown {
+			continue
+		}
+		for _, e := range expect(vol, v.Interfaces) {
+			if state, _ := look(e.iface, v.Interfaces); state == "" && !slices.Contains(expected, e) {
+				expected = append(expected, e)
+			}
+		}
+		for _, l := range assess(vol, v.Interfaces).lost {
+			if l.why == causeSession || l.why == causeNoSession {
+				lost = addLoss(lost, l)
+			}
+		}
+	}
+	if len(lost) == 0 {
+		return Health{}, false
+	}
+	return Health{
+		Reason: SessionsLost, Inaccessible: len(lost) == len(expected),
+		Message: Clip(fmt.Sprintf("%d of %d sessions work: %s", len(expected)-len(lost), len(expected), losses(lost))),
+	}, true
+}
+
+// addLoss has each pair once. A volume that came when its session was down has no disk that speaks of it: one that had says more.
+func addLoss(lost []loss, l loss) []loss {
+	at := slices.IndexFunc(lost, func(have loss) bool { return have.pair == l.pair })
+	switch {
+	case at < 0:
+		return append(lost, l)
+	case l.why == causeSession:
+		lost[at] = l
+	}
+	return lost
+}
+
 // undrained leaves out the interfaces that are drained.
 func undrained(r binding.Resolution) binding.Resolution {
 	r.Interfaces = slices.DeleteFunc(slices.Clone(r.Interfaces), func(i binding.Interface) bool { return r.IsDrained(i.Name) })

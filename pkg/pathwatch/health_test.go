@@ -65,3 +65,43 @@ func TestInterfaceHealth(t *testing.T) {
 		})
 	}
 }
+
+func TestSessionHealth(t *testing.T) {
+	t.Parallel()
+	// A portal is gone: to the one volume the sessions are down, the other came later and has no disk over them.
+	early := vol(path("san-a", p1), path("san-a", p2, loggedOut), path("san-b", p1), path("san-b", p2, loggedOut))
+	late := vol(path("san-a", p1), path("san-b", p1))
+	unknown := vol()
+	unknown.Unknown = true
+	gone := Health{
+		Reason:  SessionsLost,
+		Message: "2 of 4 sessions work: san-a (eth2): session down to 10.99.0.2:3260; san-b (eth3): session down to 10.99.0.2:3260",
+	}
+	for name, test := range map[string]struct {
+		v    []Volume
+		r    binding.Resolution
+		want Health
+	}{
+		"no volume":                 {nil, node(sanA, sanB), Health{}},
+		"whole":                     {[]Volume{vol(all()...), unknown}, node(sanA, sanB), Health{}},
+		"the interfaces' own":       {[]Volume{vol(all(loggedOut)...)}, node(sanA, down(sanB)), Health{}},
+		"one volume's own":          {[]Volume{vol(all(failed)...), vol(all(missing)...)}, node(sanA, sanB), Health{}},
+		"a portal":                  {[]Volume{early, late}, node(sanA, sanB), gone},
+		"a portal, the other order": {[]Volume{late, early}, node(sanA, sanB), gone},
+		"a portal, one link": {[]Volume{early}, node(sanA, down(sanB)), Health{
+			Reason: SessionsLost, Message: "1 of 2 sessions work: san-a (eth2): session down to 10.99.0.2:3260",
+		}},
+		"all": {[]Volume{vol(path("san-a", p1, loggedOut), path("san-b", p1, loggedOut))}, node(sanA, sanB), Health{
+			Reason: SessionsLost, Inaccessible: true, Message: "0 of 4 sessions work: san-a (eth2): session down to 10.99.0.1:3260; " +
+				"san-a (eth2): no session to 10.99.0.2:3260; san-b (eth3): session down to 10.99.0.1:3260; san-b (eth3): no session to 10.99.0.2:3260",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, ill := SessionHealth(View{Interfaces: test.r, Volumes: test.v})
+			if diff := cmp.Diff(test.want, got); diff != "" || ill != (test.want != Health{}) {
+				t.Errorf("ill %t (-want +got):\n%s", ill, diff)
+			}
+		})
+	}
+}

@@ -50,6 +50,8 @@ const (
 	// InterfaceDown and InterfaceUp are of an interface of the node.
 	InterfaceDown = "StorageInterfaceDown"
 	InterfaceUp   = "StorageInterfaceUp"
+	// SessionsLost is of all volumes together, in the health of the node's storage: there is no Event of it.
+	SessionsLost = "SessionsLost"
 )
 
 // Event is one change, to be told once.

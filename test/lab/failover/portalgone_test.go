@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portbind/portbind/test/lab/labenv"
@@ -100,7 +101,6 @@ func newPortalLoss(t *testing.T) *portalLoss {
 	p.used.waitPaths(20*time.Second, allPaths)
 	p.beside = elsewhere(p.Stack, "elsewhere", p.Net.Portals[0])
 	p.load = p.Load(p.used.TargetPath, labenv.FioOptions{Size: "8M", Rate: "4m"})
-	p.Run("ip", "link", "set", "mgmt0", "alias", "look") // the plugin would look at what was staged in half a minute
 	wantMetrics(p.used, allPaths, "")
 	return p
 }
@@ -119,6 +119,13 @@ func (p *portalLoss) told(ctx context.Context) {
 	atMost(p.T, "portal gone: Event", took, maxTold)
 	degraded(ctx, p.used, p.lost)
 	wantMetrics(p.used, allPaths/2, p.lost)
+	resp, err := p.Node.Node.NodeGetStorageHealth(ctx, &csi.NodeGetStorageHealthRequest{})
+	must(p.T, err)
+	is := resp.GetBackendHealth()
+	p.T.Log("health of the storage: ", is)
+	if len(is) != 1 || is[0].GetStatus() != csi.StorageHealthErrorType_STORAGE_DEGRADED || !strings.Contains(is[0].GetMessage(), p.lost) {
+		p.T.Errorf("health of the storage: %v", is)
+	}
 }
 
 // restored waits until all is as it was before.
@@ -131,6 +138,11 @@ func (p *portalLoss) restored(ctx context.Context, back time.Time) {
 	wantMetrics(p.used, allPaths, "")
 	p.late.waitPaths(time.Minute, allPaths)
 	atMost(p.T, "portal back: missing paths added", time.Since(back), maxAdded)
+	resp, err := p.Node.Node.NodeGetStorageHealth(ctx, &csi.NodeGetStorageHealthRequest{})
+	must(p.T, err)
+	if is := resp.GetBackendHealth(); len(is) > 0 {
+		p.T.Errorf("health of the storage: %v", is)
+	}
 	for _, v := range []*volume{p.used, p.late} {
 		if is := health(ctx, v); len(is) > 0 {
 			p.T.Errorf("health of %s: %v", v.VolumeId, is)
