@@ -47,10 +47,10 @@ func prepareUML(spec Spec) (transport, error) {
 	if err != nil {
 		return transport{}, err
 	}
-	return umlProcess(append(args, guest.ConfigEnv+"="+config), filepath.Join(filepath.Dir(self), "xstate.so"))
+	return umlProcess(append(args, guest.ConfigEnv+"="+config), filepath.Join(filepath.Dir(self), "preload.so"))
 }
 
-// umlProcess runs linux.uml with a library of ours (hack/lab/xstate.c says what for).
+// umlProcess runs linux.uml with a library of ours (hack/lab/preload.c says what for).
 func umlProcess(args []string, preload string) (transport, error) {
 	inR, inW, err := os.Pipe()
 	if err != nil {

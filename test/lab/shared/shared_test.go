@@ -103,9 +103,9 @@ func TestCutOffNode(t *testing.T) {
 	if after, now := s.head(s.node2, v2.TargetPath); after != before {
 		t.Errorf("the old node wrote: the last write was %d and is %d", last, now)
 	}
-	r, _ := w.Result()
-	if r.Acked != acked {
-		t.Errorf("the old node had %d writes acknowledged, and has %d", acked, r.Acked)
+	// The acknowledgement of a write that had landed may get through now, by TCP.
+	if r, _ := w.Result(); r.Acked > last {
+		t.Errorf("the old node has %d writes acknowledged, the last on the volume is %d", r.Acked, last)
 	}
 	s.step("unpublish on the old node", v1.Unpublish)
 	s.step("unstage on the old node", v1.Unstage)
