@@ -27,8 +27,11 @@ func TestPluginKilled(t *testing.T) {
 	node := e.Node("node1")
 	e.Apply(clusterenv.Claim{Name: "data"}.Manifest())
 	for i, step := range []struct{ coming, going string }{
-		{recorded, "! { " + mounted + "; }"}, {session, "! { " + mapped + "; }"}, {disk, "! { " + disk + "; }"},
-		{mapped, "! { " + recorded + "; }"}, {mounted, "true"},
+		{recorded, "! { " + mounted + "; }"},
+		{session, "! { " + mapped + "; }"},
+		{disk, "! { " + disk + "; }"},
+		{mapped, "! { " + recorded + "; }"},
+		{mounted, "true"},
 	} {
 		pod := fmt.Sprintf("pod-%d", i)
 		killed := killWhen(e, node, step.coming)
