@@ -118,10 +118,11 @@ type Timers struct {
 	Login time.Duration
 }
 
-// FastTimers fail a silent path over within 6 s: an idle connection is probed after 2 s, the answer may take 2 s, and 2 s later, or
-// sooner with fast_io_fail_tmo, its I/O goes to another path. A path given up too early comes back by itself; nothing is lost by it.
+// FastTimers fail a silent path over within 5 s: an idle connection is probed after 2 s, the answer may take 2 s, and 1 s later its I/O
+// goes to another path. That is our LUNs' fast_io_fail_tmo, too: multipathd does not write it to the session of a path that udev had not
+// handled when it took the map. A path given up too early comes back by itself; nothing is lost by it.
 func FastTimers() Timers {
-	return Timers{NoopInterval: 2 * time.Second, NoopTimeout: 2 * time.Second, Replacement: 2 * time.Second, Login: 5 * time.Second}
+	return Timers{NoopInterval: 2 * time.Second, NoopTimeout: 2 * time.Second, Replacement: time.Second, Login: 5 * time.Second}
 }
 
 // QuickTimers fail a silent path over within 4 s: it is lost 2 s after it was last heard, and 1 s later its I/O goes to another. That is
