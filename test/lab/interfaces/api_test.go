@@ -4,10 +4,7 @@ package interfaces
 
 import (
 	"encoding/json"
-	"encoding/pem"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,14 +17,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/portbind/portbind/pkg/selection"
+	"github.com/portbind/portbind/test/lab/labenv"
 )
-
-// accountDir is where a pod finds its account.
-const accountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 // api plays Kubernetes for a plugin in a pod: it has one node, and takes Events.
 type api struct {
-	web *httptest.Server
+	// away ends the server.
+	away func()
 
 	mu      sync.Mutex
 	node    corev1.Node
@@ -40,24 +36,7 @@ func newAPI(t *testing.T) *api {
 	a := &api{changed: make(chan struct{}), node: corev1.Node{
 		TypeMeta: metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "n1"},
 	}}
-	a.web = httptest.NewTLSServer(a)
-	t.Cleanup(a.away)
-	host, port, err := net.SplitHostPort(a.web.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("KUBERNETES_SERVICE_HOST", host)
-	t.Setenv("KUBERNETES_SERVICE_PORT", port)
-	if err := os.MkdirAll(accountDir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(accountDir) })
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.web.Certificate().Raw})
-	for name, data := range map[string][]byte{"token": []byte("t"), "ca.crt": ca} {
-		if err := os.WriteFile(filepath.Join(accountDir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	a.away = labenv.InPod(t, a)
 	return a
 }
 
@@ -68,13 +47,6 @@ func (a *api) describe(labels, annotations map[string]string) {
 	a.node.Labels, a.node.Annotations = labels, annotations
 	close(a.changed)
 	a.changed = make(chan struct{})
-}
-
-// away ends it. That would wait for watches: the listener goes first, so that none is begun again.
-func (a *api) away() {
-	_ = a.web.Listener.Close()
-	a.web.CloseClientConnections()
-	a.web.Close()
 }
 
 // watch tells of the node, as it is and when it changes.

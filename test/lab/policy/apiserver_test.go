@@ -4,22 +4,14 @@ package policy
 
 import (
 	"encoding/json"
-	"encoding/pem"
 	"maps"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/portbind/portbind/test/lab/labenv"
 )
-
-// accountDir is where a pod has its service account.
-const accountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 // apiServer is as much of Kubernetes as a node plugin asks for a volume's class: a watch of each PersistentVolume, and the classes.
 type apiServer struct {
@@ -34,24 +26,7 @@ type apiServer struct {
 func startAPI(t *testing.T) *apiServer {
 	t.Helper()
 	s := &apiServer{t: t, volumes: map[string]map[string]any{}, classes: map[string]map[string]string{}, changed: make(chan struct{})}
-	web := httptest.NewTLSServer(s)
-	t.Cleanup(web.Close)
-	t.Cleanup(web.CloseClientConnections)
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
-	if err := os.MkdirAll(accountDir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, data := range map[string][]byte{"ca.crt": ca, "token": []byte("lab")} {
-		if err := os.WriteFile(filepath.Join(accountDir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	host, port, err := net.SplitHostPort(web.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("KUBERNETES_SERVICE_HOST", host)
-	t.Setenv("KUBERNETES_SERVICE_PORT", port)
+	labenv.InPod(t, s)
 	return s
 }
 
