@@ -20,8 +20,8 @@ const (
 )
 
 // Row 13 of the scorecard, with a kubelet that repeats the calls: the node plugin is killed while it stages a volume and while it unstages
-// it, as soon as each thing of the volume is there or gone. The pods run and end all the same, the data stays, nothing is left over. Each
-// system call is what test/lab/kill kills it at.
+// it, as soon as each thing of the volume is there or gone. The pods run and end all the same, the data stays, nothing is left over. test/lab/kill
+// does it at each system call.
 func TestPluginKilled(t *testing.T) {
 	e := clusterenv.New(t)
 	node := e.Node("node1")
