@@ -53,8 +53,8 @@ type Config struct {
 	Grace time.Duration
 	// Healed is told of each path that Heal has brought into a map; nil: nobody is.
 	Healed func(binding.Pair)
-	// Returned is told when a session that was lost is back, and must not wait: volumes that were attached meanwhile lack its paths.
-	// nil: nobody is.
+	// Returned is told when a session that was lost is back, or a portal answers that was silent, and must not wait: volumes that were
+	// attached meanwhile lack its paths. nil: nobody is.
 	Returned func()
 }
 
@@ -92,8 +92,9 @@ type Attacher struct {
 	adopting map[string]*adoption  // by dm uuid
 	leaving  map[string]*departure // by dm uuid
 	contacts map[iscsi.NodeID]contact
-	idle     map[int]time.Time // since when a session has had no disk
-	closing  map[int]bool      // sessions that are being logged out, since they are to carry nothing any more
+	awaited  map[iscsi.NodeID]string // portals that healing found silent, with the NIC that their session is to have
+	idle     map[int]time.Time       // since when a session has had no disk
+	closing  map[int]bool            // sessions that are being logged out, since they are to carry nothing any more
 
 	adopters chan struct{}
 	logins   singleflight.Group
@@ -117,8 +118,9 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 		cfg: cfg, sys: cfg.Sys, dm: multipath.NewDM(cfg.Dev), mpd: cfg.Multipathd, changes: changes,
 		adopting: map[string]*adoption{}, leaving: map[string]*departure{},
 		records:  newRecords(cfg.ISCSI),
-		contacts: map[iscsi.NodeID]contact{}, idle: map[int]time.Time{}, closing: map[int]bool{}, adopters: make(chan struct{}, adoptWidth),
-		rules: multipath.RuleFiles{ConfigFile: cfg.ConfigFile},
+		contacts: map[iscsi.NodeID]contact{}, awaited: map[iscsi.NodeID]string{}, idle: map[int]time.Time{}, closing: map[int]bool{},
+		adopters: make(chan struct{}, adoptWidth),
+		rules:    multipath.RuleFiles{ConfigFile: cfg.ConfigFile},
 	}
 	a.life, a.end = context.WithCancel(ctx)
 	if a.udev, err = udevd.Listen(); err != nil {
@@ -131,6 +133,7 @@ func New(ctx context.Context, cfg Config) (*Attacher, error) {
 	})
 	a.background(a.logoutIdle)
 	a.background(a.watchReturns)
+	a.background(a.watchSilent)
 	a.background(a.watchTaken)
 	return a, nil
 }

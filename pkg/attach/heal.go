@@ -18,6 +18,7 @@ const healWidth = 8
 // no CHAP: the records that Attach wrote have it. The errors of all volumes are joined; a portal that is still silent
 // is none, but lacks counts the paths that are not there yet.
 func (a *Attacher) Heal(ctx context.Context, specs []Spec) (lacks int, err error) {
+	a.forgetAwaited()
 	var all atomic.Int64
 	errs := inParallel(specs, func(spec Spec) error {
 		lacks, err := a.heal(ctx, spec)

@@ -174,6 +174,9 @@ func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
 	defer cancel()
 	if err := iscsi.Probe(probe, d.pair.Interface.NIC, id.Portal); err != nil {
 		a.missed(id)
+		if d.heal {
+			a.await(id, d.pair.Interface.NIC)
+		}
 		return err
 	}
 	a.hear(id)

@@ -96,6 +96,15 @@ func (m *Machine) Output(ctx context.Context, argv ...string) (string, error) {
 	return out.String(), err
 }
 
+// Dial connects to an address inside the guest, over the lab's channel to it. It is a dialer for grpc.WithContextDialer.
+func (m *Machine) Dial(_ context.Context, network, address string) (net.Conn, error) {
+	conn, err := m.session.Dial(m.Name, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	return conn, nil
+}
+
 // Link plugs the guest's NIC into its switch or takes it off. The guest keeps its carrier: packets vanish.
 func (m *Machine) Link(nic string, up bool) error {
 	state := "down"

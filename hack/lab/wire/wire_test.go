@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -38,6 +39,33 @@ func TestStreamCarriesDataBothWays(t *testing.T) {
 	r, err := st.Wait(&stdout, &stderr)
 	if err != nil || r.Code != 3 || stdout.String() != "HELLO" || stderr.String() != OpExec {
 		t.Errorf("got %+v, %v, %q, %q", r, err, stdout.String(), stderr.String())
+	}
+}
+
+func TestDial(t *testing.T) {
+	s, _ := pair(t, func(st *Stream) {
+		if st.Request.Args["address"] != "echo" {
+			_ = st.Exit(Result{Code: 1, Error: "connection refused"})
+			return
+		}
+		_ = st.Send(Stdout, nil) // connected
+		f, err := st.Recv()
+		if err != nil || st.Send(Stdout, f.Data) != nil || st.Exit(Result{}) != nil {
+			t.Errorf("got %v, %v", f, err)
+		}
+	})
+	conn, err := s.Dial("guest", "unix", "echo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := s.Dial("guest", "unix", "nothing"); err == nil || err.Error() != "connection refused" {
+		t.Errorf("got %v, want connection refused", err)
 	}
 }
 

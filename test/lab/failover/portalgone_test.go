@@ -27,8 +27,8 @@ const (
 
 	// maxTold is how long after a change an Event may take: a session must have timed out, or a path have stayed, before that.
 	maxTold = 15 * time.Second
-	// maxAdded is how long after a portal's return a volume may have to wait that was attached without it: healing comes every 30 s.
-	maxAdded = 45 * time.Second
+	// maxAdded is how long after a portal's return a volume may have to wait that was attached without it.
+	maxAdded = 10 * time.Second
 	// maxNoise is how long a write may take that has nothing to do with what is lost, and waits for the guest's CPU at times: less than
 	// the timers of a session that is lost.
 	maxNoise = 4 * time.Second

@@ -220,11 +220,5 @@ func (p *Process) Wait(timeout time.Duration) int {
 // Dial connects to an address inside the guest, over the agent's channel: it works with every network cut. It is a
 // dialer for grpc.WithContextDialer.
 func (g *Guest) Dial(_ context.Context, network, address string) (net.Conn, error) {
-	st, err := g.c.session.Open(wire.Request{
-		Op: wire.OpDial, Guest: g.Name, Args: map[string]string{"network": network, "address": address},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return streamConn(st)
+	return g.c.session.Dial(g.Name, network, address)
 }
