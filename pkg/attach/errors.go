@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portbind/portbind/pkg/binding"
+	"github.com/portbind/portbind/pkg/iscsi"
 )
 
 // What can go wrong, for errors.Is. The text around them says what, where, and what to do.
@@ -16,7 +17,7 @@ var (
 	// ErrInvalid: the Spec cannot be met by any network: unknown interface, more MinPaths than pairs.
 	ErrInvalid = errors.New("invalid request")
 	// ErrAuth: the target refused our CHAP name or secret, or could not prove its own.
-	ErrAuth = errors.New("authentication failed")
+	ErrAuth = iscsi.ErrAuth
 	// ErrTooFewPaths: fewer than MinPaths could be had; see *PathsError.
 	ErrTooFewPaths = errors.New("too few paths")
 	// ErrWWIDMismatch: another logical unit is at this LUN number, or the paths do not agree.
@@ -56,7 +57,11 @@ type PairError struct {
 
 // Error gives "san-a (eth2) to 192.0.2.1:3260: reason".
 func (e *PairError) Error() string {
-	return fmt.Sprintf("%s: %v", pairName(e.Pair.Interface.Name, e.Pair.Interface.NIC, e.Pair.Portal), e.Err)
+	return e.name() + ": " + e.Err.Error()
+}
+
+func (e *PairError) name() string {
+	return pairName(e.Pair.Interface.Name, e.Pair.Interface.NIC, e.Pair.Portal)
 }
 
 // Unwrap returns the cause.
@@ -72,13 +77,22 @@ type PathsError struct {
 	Pairs      []*PairError
 }
 
-// Error lists every pair that failed.
+// Error lists every pair that failed; those that did for the same reason together.
 func (e *PathsError) Error() string {
-	failed := make([]string, len(e.Pairs))
-	for i, p := range e.Pairs {
-		failed[i] = p.Error()
+	var reasons []string
+	pairs := map[string][]string{}
+	for _, p := range e.Pairs {
+		why := p.Err.Error()
+		if pairs[why] == nil {
+			reasons = append(reasons, why)
+		}
+		pairs[why] = append(pairs[why], p.name())
 	}
-	return fmt.Sprintf("%v: have %d of %d wanted; %s", ErrTooFewPaths, e.Have, e.Want, strings.Join(failed, "; "))
+	text := []string{fmt.Sprintf("%v: have %d of %d wanted", ErrTooFewPaths, e.Have, e.Want)}
+	for _, why := range reasons {
+		text = append(text, strings.Join(pairs[why], ", ")+": "+why)
+	}
+	return strings.Join(text, "; ")
 }
 
 // Unwrap gives ErrTooFewPaths and the causes; a CHAP failure among them is ErrAuth.

@@ -3,7 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
-	"strings"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -81,9 +81,18 @@ func TestHeardElsewhere(t *testing.T) {
 }
 
 func TestPathsError(t *testing.T) {
-	pair := binding.Pair{Interface: binding.Interface{Name: "san-a", NIC: "eth2"}}
-	err := error(&PathsError{Have: 1, Want: 2, Pairs: []*PairError{{Pair: pair, Err: ErrAuth}}})
-	if !errors.Is(err, ErrTooFewPaths) || !errors.Is(err, ErrAuth) || !strings.Contains(err.Error(), "san-a (eth2)") {
+	failed := func(iface, nic, portal string, err error) *PairError {
+		return &PairError{
+			Pair: binding.Pair{Interface: binding.Interface{Name: iface, NIC: nic}, Portal: netip.MustParseAddrPort(portal)}, Err: err,
+		}
+	}
+	err := error(&PathsError{Have: 1, Want: 2, Pairs: []*PairError{
+		failed("san-a", "eth2", "192.0.2.1:3260", ErrAuth), failed("san-a", "eth2", "192.0.2.2:3260", ErrNotFound),
+		failed("san-b", "eth3", "192.0.2.1:3260", ErrAuth),
+	}})
+	want := "too few paths: have 1 of 2 wanted; san-a (eth2) to 192.0.2.1:3260, san-b (eth3) to 192.0.2.1:3260: authentication failed; " +
+		"san-a (eth2) to 192.0.2.2:3260: not attached"
+	if !errors.Is(err, ErrTooFewPaths) || !errors.Is(err, ErrAuth) || err.Error() != want {
 		t.Error(err)
 	}
 }

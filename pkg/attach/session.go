@@ -181,11 +181,11 @@ func (a *Attacher) login(ctx context.Context, id iscsi.NodeID, d dial) error {
 	}
 	a.hear(id)
 	err := a.cfg.ISCSI.Login(ctx, id)
-	if errors.Is(err, iscsi.ErrAuth) {
-		return fmt.Errorf("%w: %w", ErrAuth, err)
-	}
 	if err == nil {
 		a.hear(id)
+	}
+	if e, ok := errors.AsType[*iscsi.Error](err); ok {
+		return e.Err // which session it is a PairError says
 	}
 	return err
 }

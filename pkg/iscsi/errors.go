@@ -3,6 +3,7 @@ package iscsi
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/portbind/portbind/pkg/hostexec"
 )
@@ -100,7 +101,27 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %s: %w", ErrNotReady, hint, err)
 	}
 	if sentinel, ok := exitErrors[exitCode(err)]; ok {
-		return fmt.Errorf("%w: %w", sentinel, err)
+		return fmt.Errorf("%w: %w", sentinel, brief{err})
 	}
 	return err
 }
+
+// reported is what iscsiadm prints, among other things, of a failure that iscsid has given a number.
+var reported = regexp.MustCompile(`initiator reported error \((\d+ - .*)\)`)
+
+// brief is a failure of iscsiadm that says no more than what iscsid reported, if it did: session and portal are said in front of it anyway,
+// and Kubernetes cuts what does not fit an Event.
+type brief struct{ error }
+
+// Error gives one line.
+func (b brief) Error() string {
+	if e, ok := errors.AsType[*hostexec.Error](b.error); ok {
+		if said := reported.FindStringSubmatch(e.Stderr); said != nil {
+			return "iscsid: " + said[1]
+		}
+	}
+	return b.error.Error()
+}
+
+// Unwrap gives the whole of it.
+func (b brief) Unwrap() error { return b.error }

@@ -49,13 +49,19 @@ func TestLoginErrors(t *testing.T) {
 	}
 }
 
+// What iscsiadm 2.1.8 prints of a wrong secret, and of anything that it has no number for.
 func TestLoginErrorSaysWhereAndWhat(t *testing.T) {
-	l := newLab(t, map[string]error{loginLine: exit(24)})
-	err := l.Login(t.Context(), testNode().ID())
-	want := "iscsi: login " + testTarget + " at 192.0.2.1:3260 on interface san-a: authentication failed: iscsiadm: exit status 24: " +
-		"iscsiadm: it failed"
-	if err == nil || err.Error() != want {
-		t.Errorf("got %v", err)
+	const where = "iscsi: login " + testTarget + " at 192.0.2.1:3260 on interface san-a: authentication failed: "
+	for stderr, want := range map[string]string{
+		"iscsiadm: Could not login to [iface: pb-san-a, target: " + testTarget + ", portal: 192.0.2.1,3260].\n" +
+			"iscsiadm: initiator reported error (24 - iSCSI login failed due to authorization failure)\n" +
+			"iscsiadm: Could not log into all portals": "iscsid: 24 - iSCSI login failed due to authorization failure",
+		"iscsiadm: it failed": "iscsiadm: exit status 24: iscsiadm: it failed",
+	} {
+		l := newLab(t, map[string]error{loginLine: &hostexec.Error{Name: "iscsiadm", ExitCode: 24, Stderr: stderr}})
+		if err := l.Login(t.Context(), testNode().ID()); err == nil || err.Error() != where+want || exitCode(err) != 24 {
+			t.Errorf("got %v, want %s", err, where+want)
+		}
 	}
 }
 

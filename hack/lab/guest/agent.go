@@ -27,7 +27,7 @@ func Agent(channel string) error {
 		return err
 	}
 	halt := make(chan struct{})
-	s := wire.NewSession(f, true, func(st *wire.Stream) { serve(st, halt) })
+	s := wire.NewGuestSession(f, func(st *wire.Stream) { serve(st, halt) })
 	if _, err := s.Open(wire.Request{Op: wire.OpHello}); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func feed(st *wire.Stream, stdin io.WriteCloser, p *os.Process) {
 			_ = stdin.Close()
 		case wire.Signal:
 			_ = p.Signal(syscall.Signal(f.Data[0]))
-		case wire.Open, wire.Stdout, wire.Stderr, wire.Exit:
+		case wire.Open, wire.Stdout, wire.Stderr, wire.Exit, wire.Taken:
 		}
 	}
 }

@@ -100,7 +100,7 @@ func prepare(ctx context.Context, spec Spec) (transport, error) {
 
 func (g *Guest) awaitAgent(ctx context.Context, channel io.ReadWriter) error {
 	hello := make(chan struct{}, 1)
-	g.Session = wire.NewSession(channel, false, func(st *wire.Stream) {
+	g.Session = wire.NewHostSession(channel, func(st *wire.Stream) {
 		_ = st.Exit(wire.Result{})
 		select {
 		case hello <- struct{}{}:

@@ -117,7 +117,7 @@ func (st *Stream) Wait(stdout, stderr io.Writer) (Result, error) {
 				return Result{}, fmt.Errorf("lab: decode result: %w", err)
 			}
 			return r, nil
-		case Open, Stdin, EOF, Signal:
+		case Open, Stdin, EOF, Signal, Taken:
 		}
 		if err != nil {
 			return Result{}, err

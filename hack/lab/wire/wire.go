@@ -27,6 +27,7 @@ const (
 	Stderr                 // bytes from the program
 	Signal                 // one byte, a signal number for the program
 	Exit                   // JSON Result, from the accepting side
+	Taken                  // how many bytes a guest has read, 4 bytes, of no stream
 )
 
 // maxPayload bounds a frame; a reader that meets more has lost the framing.
@@ -74,7 +75,9 @@ type Result struct {
 
 // Session multiplexes streams over one byte channel.
 type Session struct {
-	rw      io.ReadWriter
+	in      io.Reader
+	out     io.Writer
+	pace    *pace // nil: the peer takes any amount at once
 	handler func(*Stream)
 	wmu     sync.Mutex
 
@@ -88,13 +91,18 @@ type Session struct {
 // NewSession starts a session; handler is called, in a goroutine of its own, for each stream the peer opens. One side
 // must be the dialer, the other not, so that stream numbers do not collide.
 func NewSession(rw io.ReadWriter, dialer bool, handler func(*Stream)) *Session {
-	s := &Session{rw: rw, handler: handler, streams: map[uint32]*Stream{}, done: make(chan struct{})}
+	s := newSession(rw, dialer, handler)
+	go s.read()
+	return s
+}
+
+func newSession(rw io.ReadWriter, dialer bool, handler func(*Stream)) *Session {
+	s := &Session{in: rw, out: rw, handler: handler, streams: map[uint32]*Stream{}, done: make(chan struct{})}
 	if dialer {
 		s.nextID = 1
 	} else {
 		s.nextID = 2
 	}
-	go s.read()
 	return s
 }
 
@@ -120,13 +128,16 @@ func (s *Session) Open(req Request) (*Stream, error) {
 }
 
 func (s *Session) read() {
-	r := bufio.NewReaderSize(s.rw, 2*maxPayload)
+	r := bufio.NewReaderSize(s.in, 2*maxPayload)
 	for {
 		id, f, err := readFrame(r)
 		if err != nil {
 			break
 		}
 		s.dispatch(id, f)
+	}
+	if s.pace != nil {
+		s.pace.end()
 	}
 	s.mu.Lock()
 	s.closed = true
@@ -140,6 +151,12 @@ func (s *Session) read() {
 }
 
 func (s *Session) dispatch(id uint32, f Frame) {
+	if f.Kind == Taken {
+		if s.pace != nil {
+			s.pace.taken(f.Data)
+		}
+		return
+	}
 	s.mu.Lock()
 	st := s.streams[id]
 	if st == nil && f.Kind == Open {
@@ -197,7 +214,7 @@ func (s *Session) write(id uint32, kind Kind, data []byte) error {
 	binary.BigEndian.PutUint32(buf[7:], uint32(len(data))) //nolint:gosec // bounded by maxPayload
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
-	if _, err := s.rw.Write(append(buf, data...)); err != nil {
+	if _, err := s.out.Write(append(buf, data...)); err != nil {
 		return fmt.Errorf("lab: write frame: %w", err)
 	}
 	return nil

@@ -117,3 +117,47 @@ func TestResynchronises(t *testing.T) {
 		t.Errorf("got %q", op)
 	}
 }
+
+// Into a guest no more goes than its agent has read, however much is sent; and the sender is let go when the guest ends.
+func TestGuestIsPaced(t *testing.T) {
+	guest, line := net.Pipe()
+	in := &meter{ReadWriter: line}
+	took := make(chan int, 1)
+	NewGuestSession(guest, func(st *Stream) {
+		n := 0
+		for f, err := st.Recv(); err == nil && f.Kind == Stdin; f, err = st.Recv() {
+			n += len(f.Data)
+		}
+		took <- n
+	})
+	st, err := NewHostSession(in, nil).Open(Request{Op: OpExec, Argv: []string{strings.Repeat("x", 3*window)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(st.Send(Stdin, make([]byte, 10*window)), st.Send(EOF, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-took; n != 10*window || in.most > window {
+		t.Errorf("the guest got %d bytes, up to %d at once; want %d, at most %d", n, in.most, 10*window, window)
+	}
+
+	deaf, line := net.Pipe()
+	go func() {
+		_, _ = io.ReadFull(deaf, make([]byte, window)) // and says nothing
+		_ = deaf.Close()
+	}()
+	if _, err := NewHostSession(line, nil).Open(Request{Argv: []string{strings.Repeat("x", 3*window)}}); !errors.Is(err, ErrClosed) {
+		t.Errorf("to a guest that ended: got %v, want %v", err, ErrClosed)
+	}
+}
+
+// meter notes the longest write.
+type meter struct {
+	io.ReadWriter
+	most int
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	m.most = max(m.most, len(p))
+	return m.ReadWriter.Write(p)
+}
