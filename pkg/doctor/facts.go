@@ -27,8 +27,10 @@ type Facts struct {
 	// Managed are the maps that multipathd manages, by its WWID.
 	Managed map[string]bool
 	Probes  []Probe
-	// Logins are those that are redirected, or led nowhere.
+	// Logins are those that are redirected, led nowhere, or are refused.
 	Logins []Login
+	// Duplicates are addresses of interfaces that other machines have, too.
+	Duplicates []Duplicate
 	// Portals are those to be tried whatever volumes there are.
 	Portals []netip.AddrPort
 	// Unknown says, by what was to be found out, why it could not.

@@ -87,9 +87,12 @@ func (o Source) Gather(ctx context.Context) Facts {
 		parts = append(parts, part{"portals", func(ctx context.Context) (func(*Facts), error) {
 			probes := probeAll(ctx, node, pairsOf(node, o.Portals))
 			return func(f *Facts) { f.Probes = probes }, nil
-		}}, part{"redirects", func(ctx context.Context) (func(*Facts), error) {
-			logins := findLogins(ctx, node)
+		}}, part{"logins", func(ctx context.Context) (func(*Facts), error) {
+			logins := o.findLogins(ctx, node)
 			return func(f *Facts) { f.Logins = logins }, nil
+		}}, part{"duplicate addresses", func(ctx context.Context) (func(*Facts), error) {
+			duplicates, err := findDuplicates(ctx, node)
+			return func(f *Facts) { f.Duplicates = duplicates }, err
 		}})
 	}
 	f.run(ctx, parts)

@@ -16,7 +16,7 @@ func Judge(f Facts) Report {
 	var all []Finding
 	for _, check := range []func(Facts) []Finding{
 		checkUnknown, checkConfiguration, checkNamesakes, checkKernel, checkISCSID, checkFailover, checkMultipathd, checkMultipathConf,
-		checkReach, checkInterfaces, checkUnbound, checkPortals, checkLogins, checkSessions, checkVolumes,
+		checkDuplicates, checkReach, checkInterfaces, checkUnbound, checkPortals, checkLogins, checkSessions, checkVolumes,
 	} {
 		all = append(all, check(f)...)
 	}

@@ -28,6 +28,8 @@ const (
 // authentication is the initiator's part of a login's security stage.
 type authentication struct {
 	chap *CHAP
+	// learn has the target say that it wants CHAP where we have none; LIO hangs up on who offers nothing but None then.
+	learn bool
 	// done says that we have proven ourselves, or need not.
 	done bool
 	// expected is what the target has to answer our challenge with.
@@ -38,6 +40,9 @@ type authentication struct {
 func (a *authentication) offer() string {
 	if a.chap == nil {
 		a.done = true
+		if a.learn {
+			return "AuthMethod=None,CHAP"
+		}
 		return "AuthMethod=None"
 	}
 	return "AuthMethod=CHAP,None"
@@ -54,6 +59,8 @@ func (a *authentication) reply(keys map[string]string) ([]string, error) {
 			numbers = append(numbers, h.number)
 		}
 		return []string{"CHAP_A=" + strings.Join(numbers, ",")}, nil
+	case keys["AuthMethod"] == "CHAP":
+		return nil, fmt.Errorf("%w: the target wants CHAP, and there is no secret for it", ErrAuth)
 	case keys["AuthMethod"] == "None":
 		a.done = true
 		return nil, nil

@@ -76,6 +76,8 @@ type login struct {
 	stage byte
 	// discovery asks for a session that knows no target and carries no commands.
 	discovery bool
+	// securityOnly ends it with the security stage.
+	securityOnly bool
 	// expStatSN is the number that the target's next answer should have.
 	expStatSN uint32
 }
@@ -105,7 +107,7 @@ func (l *login) run(who Asking) error {
 		case on && to == fullFeature:
 			return nil
 		case l.stage == securityStage && on:
-			if err := l.auth.accept(a.keys); err != nil {
+			if err := l.auth.accept(a.keys); err != nil || l.securityOnly {
 				return err
 			}
 			l.stage, next, keys = operationalStage, fullFeature|flagTransit, l.operational()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portbind/portbind/pkg/attach"
 	"github.com/portbind/portbind/pkg/compliance"
@@ -33,6 +34,8 @@ func TestDoctor(t *testing.T) {
 	s.contained()
 	s.unbound()
 	s.network()
+	s.duplicate()
+	s.refused()
 	s.daemons()
 	v.Down()
 	s.Write(hide, hideAll)
@@ -145,6 +148,45 @@ func (s *scene) network() {
 	s.wantFirst(2, "mtu", "san-a (san0)", "packets of 1500 bytes do not arrive")
 	s.Run("ip", "-n", "tgt", "link", "set", "p0", "mtu", "1500")
 	s.well()
+}
+
+// duplicate: another machine in the storage network has the address of san0.
+func (s *scene) duplicate() {
+	s.T.Helper()
+	s.Run("ip", "netns", "add", "rogue")
+	defer s.Run("ip", "netns", "del", "rogue")
+	for _, line := range []string{
+		"-n tgt link add rogue0 type veth peer name rogue1 netns rogue", "-n tgt link set rogue0 master " + bridge, "-n tgt link set rogue0 up",
+		"-n rogue addr add " + s.Net.Addrs[0] + "/24 dev rogue1", "-n rogue link set rogue1 up",
+	} {
+		s.Run(append([]string{"ip"}, strings.Fields(line)...)...)
+	}
+	s.wantFirst(2, "address", "san-a (san0)", "another machine, with the MAC address", "has "+s.Net.Addrs[0]+" too")
+}
+
+// refused: the target wants CHAP all of a sudden, and the sessions of a NIC that was away cannot come back.
+func (s *scene) refused() {
+	s.T.Helper()
+	authentication := fmt.Sprintf("/sys/kernel/config/target/iscsi/%s/tpgt_1/acls/%s/attrib/authentication", labenv.Sessions()[0].Target, s.NodeID)
+	s.Write(authentication, "-1") // what the portal group has, which demands it of everybody
+	s.lose("san0")
+	s.Eventually(30*time.Second, "the portals answer over the NIC again", func() bool {
+		r, _ := s.doctor()
+		return !slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool { return f.Check == "portal" && f.Severity != doctor.OK })
+	})
+	s.wantFirst(2, "chap", "10.99.0.1:3260 through san-a (san0)", "refuses the CHAP user or secret", "the target wants CHAP, and there is no secret for it", "Secret")
+	s.Write(authentication, "0")
+	s.well()
+}
+
+// lose has a NIC without a link until its sessions are lost, and then with one.
+func (s *scene) lose(nic string) {
+	s.T.Helper()
+	s.LinkDown(nic)
+	s.Eventually(time.Minute, "its sessions are lost", func() bool {
+		return !slices.ContainsFunc(labenv.Sessions(), func(x labenv.Session) bool { return x.NIC == nic && x.State == "LOGGED_IN" })
+	})
+	s.LinkUp(nic)
 }
 
 // daemons: one that does not run; multipathd's files are read then.

@@ -57,28 +57,48 @@ func (l Login) same(m Login) bool {
 	return l.Interface == m.Interface && l.Target == m.Target && l.Asked == m.Asked
 }
 
-// findLogins asks where the logins that are missing would end. A portal that redirects nowhere else is judged as a portal.
-func findLogins(ctx context.Context, s nodeview.Snapshot) []Login {
+// findLogins asks where the logins that are missing would end, and whether they would be let in there. A portal that does not answer is
+// judged as a portal.
+func (o Source) findLogins(ctx context.Context, s nodeview.Snapshot) []Login {
 	all, missing, asking := loginsOf(s)
+	records := iscsi.New(iscsi.Options{Host: o.Host})
 	var group sync.WaitGroup
 	for i := range missing {
 		group.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, connectTime)
 			defer cancel()
-			to, err := iscsi.FindLanding(ctx, asking[i])
-			missing[i].Portal, missing[i].Err = to, err
+			missing[i].Portal, missing[i].Err = tryLogin(ctx, records, missing[i], asking[i])
 		})
 	}
 	group.Wait()
 	for _, l := range missing {
-		if l.Portal != l.Asked || errors.Is(l.Err, iscsi.ErrRefused) {
+		if l.Portal != l.Asked || l.refused() {
 			all = append(all, l)
 		}
 	}
 	return all
 }
 
-// checkLogins tells of redirects, and of those that open-iscsi cannot follow.
+// tryLogin follows redirects and proves who this node is, with what open-iscsi's record of the session has.
+func tryLogin(ctx context.Context, records *iscsi.Client, l Login, ask iscsi.Asking) (netip.AddrPort, error) {
+	to, err := iscsi.FindLanding(ctx, ask)
+	if err != nil {
+		return to, err
+	}
+	chap, err := records.RecordedCHAP(ctx, iscsi.NodeID{Target: l.Target, Portal: l.Asked, Interface: l.Interface})
+	if err != nil {
+		return to, nil //nolint:nilerr // without a record nobody has tried to log in
+	}
+	ask.Portal = to
+	return to, iscsi.TryLogin(ctx, iscsi.Admission{Asking: ask, CHAP: chap})
+}
+
+// refused says that the target answers, and lets nobody in.
+func (l Login) refused() bool {
+	return errors.Is(l.Err, iscsi.ErrRefused) || errors.Is(l.Err, iscsi.ErrDenied) || errors.Is(l.Err, iscsi.ErrAuth)
+}
+
+// checkLogins tells of logins that are refused, of redirects, and of those that open-iscsi cannot follow.
 func checkLogins(f Facts) []Finding {
 	var all []Finding
 	for _, l := range f.Logins {
@@ -90,12 +110,24 @@ func checkLogins(f Facts) []Finding {
 func checkLogin(l Login) Finding {
 	finding := Finding{Severity: OK, Check: "redirect", Subject: fmt.Sprintf("%s through %s (%s)", l.Asked, l.Interface, l.NIC)}
 	seen := fmt.Sprintf("redirects logins for %s to %s", l.Target, l.Portal)
+	if l.Err != nil {
+		finding.Severity, finding.Evidence = Error, []string{l.Err.Error()}
+	}
 	switch {
+	case errors.Is(l.Err, iscsi.ErrAuth):
+		finding.Check = "chap"
+		finding.Seen = l.Target + " refuses the CHAP user or secret that this node has, or does not prove its own"
+		finding.Fix = "Compare the volume's Secret with what the target has. A changed Secret counts from the next stage: delete the " +
+			"volume's pods on this node"
+	case errors.Is(l.Err, iscsi.ErrDenied):
+		finding.Check = "access"
+		finding.Seen = l.Target + " does not let this node's initiator name in"
+		finding.Fix = "Give it the LUN again (an ACL, a host group of the array); a volume that was taken from this node on purpose ends with " +
+			"its pods"
 	case l.Err != nil && l.Portal == l.Asked:
-		finding.Severity, finding.Seen = Error, "a login for "+l.Target+" leads nowhere: "+l.Err.Error()
+		finding.Evidence, finding.Seen = nil, "a login for "+l.Target+" leads nowhere: "+l.Err.Error()
 		finding.Fix = "Correct the address in the array's redirect: an IP address of one of its portals"
 	case l.Err != nil:
-		finding.Severity, finding.Evidence = Error, []string{l.Err.Error()}
 		finding.Seen = seen + ", where they fail; open-iscsi follows a redirect through the NIC that the session is bound to, and no other"
 		finding.Fix = fmt.Sprintf("Let the array redirect to a portal that %s reaches, or give it a way there: ip route add %s dev %s [via ...]",
 			l.NIC, l.Portal.Addr(), l.NIC)

@@ -48,6 +48,8 @@ func TestCheckLogins(t *testing.T) {
 	}{
 		{"followed", func(*Login) {}, OK, []string{portal1.String() + " through san-a (eth2)", "to " + elsewhere.String()}},
 		{"no way", func(l *Login) { l.Err = iscsi.ErrUnreachable }, Error, []string{"no other", "ip route add 10.99.7.1 dev eth2"}},
+		{"wrong secret", func(l *Login) { l.Portal, l.Err = l.Asked, iscsi.ErrAuth }, Error, []string{"chap", "refuses the CHAP user or secret", "Secret"}},
+		{"no access", func(l *Login) { l.Portal, l.Err = l.Asked, iscsi.ErrDenied }, Error, []string{"access", "does not let this node's initiator name in"}},
 		{"to a name", func(l *Login) { l.Portal, l.Err = l.Asked, errors.New("not an IP address") }, Error, []string{"leads nowhere", "not an IP"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -59,7 +61,7 @@ func TestCheckLogins(t *testing.T) {
 			if len(found) != 1 || found[0].Severity != c.severity || (c.severity != OK) != (found[0].Fix != "") {
 				t.Fatalf("%+v", found)
 			}
-			text := found[0].Subject + " " + found[0].Seen + " " + found[0].Fix
+			text := found[0].Check + " " + found[0].Subject + " " + found[0].Seen + " " + found[0].Fix
 			for _, word := range c.words {
 				if !strings.Contains(text, word) {
 					t.Errorf("%q is not in %q", word, text)
