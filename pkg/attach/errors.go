@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portbind/portbind/pkg/binding"
@@ -77,11 +78,13 @@ type PathsError struct {
 	Pairs      []*PairError
 }
 
-// Error lists every pair that failed; those that did for the same reason together.
+// Error lists every pair that failed; those that did for the same reason together. The order is theirs, not that in which they
+// failed: Kubernetes counts Events with the same text as one.
 func (e *PathsError) Error() string {
 	var reasons []string
 	pairs := map[string][]string{}
-	for _, p := range e.Pairs {
+	byName := func(p, q *PairError) int { return strings.Compare(p.name(), q.name()) }
+	for _, p := range slices.SortedFunc(slices.Values(e.Pairs), byName) {
 		why := p.Err.Error()
 		if pairs[why] == nil {
 			reasons = append(reasons, why)

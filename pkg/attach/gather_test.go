@@ -87,8 +87,8 @@ func TestPathsError(t *testing.T) {
 		}
 	}
 	err := error(&PathsError{Have: 1, Want: 2, Pairs: []*PairError{
-		failed("san-a", "eth2", "192.0.2.1:3260", ErrAuth), failed("san-a", "eth2", "192.0.2.2:3260", ErrNotFound),
-		failed("san-b", "eth3", "192.0.2.1:3260", ErrAuth),
+		failed("san-b", "eth3", "192.0.2.1:3260", ErrAuth), failed("san-a", "eth2", "192.0.2.2:3260", ErrNotFound),
+		failed("san-a", "eth2", "192.0.2.1:3260", ErrAuth),
 	}})
 	want := "too few paths: have 1 of 2 wanted; san-a (eth2) to 192.0.2.1:3260, san-b (eth3) to 192.0.2.1:3260: authentication failed; " +
 		"san-a (eth2) to 192.0.2.2:3260: not attached"

@@ -90,7 +90,11 @@ func tryLogin(ctx context.Context, records *iscsi.Client, l Login, ask iscsi.Ask
 		return to, nil //nolint:nilerr // without a record nobody has tried to log in
 	}
 	ask.Portal = to
-	return to, iscsi.TryLogin(ctx, iscsi.Admission{Asking: ask, CHAP: chap})
+	err = iscsi.TryLogin(ctx, iscsi.Admission{Asking: ask, CHAP: chap})
+	if errors.Is(err, iscsi.ErrAuth) || errors.Is(err, iscsi.ErrDenied) {
+		return to, err
+	}
+	return to, nil // of what else there may be, such as a target without memory, open-iscsi's log tells
 }
 
 // refused says that the target answers, and lets nobody in.

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// window is how many bytes may be on their way into a guest that its agent has not read. User-Mode Linux stops reading a serial line when a
-// terminal's 4 KiB fill up (line_throttle), and since its interrupts are epoll's (Linux 4.17) nothing makes it read again: ten CSI
-// calls at once were enough, and the guest could not be reached any more.
+// window is how many bytes may be on their way into a guest that its agent has not read. User-Mode Linux was
+// seen to stop reading a serial line for good after ten CSI calls at once, more than a terminal's 4 KiB: what came later stayed in
+// the pipe.
 const window = 2048
 
 // NewGuestSession is a guest's end: a session that says how much of its input it has read.

@@ -25,8 +25,8 @@ const (
 	kubelet = "/var/lib/kubelet/plugins"
 )
 
-// Row 15 of the scorecard, on the cluster: a volume is attached, and its node plugin gets ten identical calls to stage it, while kubelet, for a
-// pod, makes its own. They have one effect, and the pod runs.
+// Row 15 of the scorecard, on the cluster: a volume is attached, and its node plugin gets ten identical calls to stage it, and kubelet, for a
+// pod, makes its own after or beside them. They have one effect, and the pod runs.
 func TestTenStagesAtOnce(t *testing.T) {
 	e := clusterenv.New(t)
 	node := e.Node("node1")
